@@ -4,15 +4,17 @@
 
 # %% ../../nbs/measure/05_abstention.ipynb #dcc835d6
 from __future__ import annotations
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 import random
 import numpy as np
+from scipy.stats import binom
 from .predictions import check_scores
 
 # %% auto #0
 __all__ = ['Set', 'Outcome', 'score_at', 'Sweep', 'sweep', 'best_threshold', 'split_plaut', 'grid_plaut', 'fit_threshold_plaut',
-           'evaluate_plaut']
+           'evaluate_plaut', 'Draws', 'draw_abstention', 'place', 'grid_certified', 'Certified', 'certify_threshold',
+           'draw_certified']
 
 # %% ../../nbs/measure/05_abstention.ipynb #439f98e6
 def _check(score, correct, penalty) -> tuple[np.ndarray, np.ndarray]: # score (n,) float64, correct (n,) bool
@@ -121,3 +123,158 @@ def evaluate_plaut(
 ) -> Outcome:
     "Points and percentage of silence on average over the data sets, each with the same weight; raises `ValueError` on bad arrays (Plaut et al.)."
     return Outcome(*np.mean([score_at(score, correct, threshold, penalty) for score, correct in sets], axis=0).tolist())
+
+# %% ../../nbs/measure/05_abstention.ipynb #3d58931f
+def _tally(score: np.ndarray, correct: np.ndarray, grid: np.ndarray) -> np.ndarray: # (2, m + 1) int
+    "Wrong and right answers in each cell of the grid; the scores of cell j reach just j of its thresholds."
+    cell = np.searchsorted(grid, score, side='right')
+    return np.bincount(cell + (len(grid) + 1) * correct, minlength=2 * len(grid) + 2).reshape(2, -1)
+
+def _labelled(tally: np.ndarray, k: int, draws: int, rng: np.random.Generator) -> np.ndarray: # (draws, 2, m + 1) int
+    "The tallies of k questions drawn without replacement, many times."
+    full = np.flatnonzero(tally)
+    out = np.zeros((draws, tally.size), int)
+    many = k > 8 * len(full) # then numpy's other method is the faster; the law is the same
+    out[:, full] = rng.multivariate_hypergeometric(tally.ravel()[full], k, size=draws, method='marginals' if many else 'count')
+    return out.reshape(draws, *tally.shape)
+
+def _above(tally: np.ndarray) -> np.ndarray: # (…, m + 1)
+    "Answers given at each threshold of the grid; the last entry is silence."
+    return np.cumsum(tally[..., ::-1], axis=-1)[..., ::-1] - tally
+
+# %% ../../nbs/measure/05_abstention.ipynb #4af17820
+class Draws(NamedTuple):
+    "What many draws of the labelled questions lead to, on the questions not drawn; each data set has the same weight."
+    threshold: np.ndarray     # (d,) the threshold chosen; inf: answer nothing
+    points: np.ndarray        # (d,) ↑
+    pct_abstained: np.ndarray # (d,) in [0, 100]
+    risk: np.ndarray          # (d,) wrong among the answered, in [0, 1], ↓; 0 where nothing is answered
+
+def _simulate(
+    sets: list[Set], k: np.ndarray, penalty: float, grid: np.ndarray,
+    choose: Callable[[np.ndarray, np.ndarray], np.ndarray], # shares (d, m + 1) labelled and wrong, labelled and right -> row (d,), m: silence
+    draws: int, seed: int,
+) -> Draws:
+    "Draw the labelled questions, choose a threshold by them, judge it on the rest; in blocks that fit the cache."
+    rng, parts = np.random.default_rng([seed, 5]), []
+    tallies = [_tally(score, correct, grid) for score, correct in sets]
+    for d in np.diff(np.append(np.arange(0, draws, 250), draws)):
+        seen, rest = np.zeros((2, d, 2, len(grid) + 1))
+        for tally, n in zip(tallies, k, strict=True):
+            labelled = _labelled(tally, n, d, rng)
+            seen += labelled / (n * len(k))
+            rest += (tally - labelled) / ((tally.sum() - n) * len(k))
+        j = choose(*np.moveaxis(_above(seen), 1, 0))
+        wrong, right = _above(rest)[np.arange(d), :, j].T.clip(0)
+        risk = wrong / np.where(wrong + right > 0, wrong + right, 1)
+        parts.append((np.append(grid, np.inf)[j], 100 * (right - penalty * wrong), 100 * (1 - right - wrong).clip(0), risk))
+    return Draws(*map(np.concatenate, zip(*parts, strict=True)))
+
+# %% ../../nbs/measure/05_abstention.ipynb #0c0f4c3b
+def _check_draws(sets: list[Set], k, draws: int) -> np.ndarray: # (s,) int, labelled questions of each set
+    "The number of labelled questions of each set; raises `ValueError` unless each set keeps some for the test."
+    n, ks = np.array([len(score) for score, _ in sets]), np.broadcast_to(k, len(sets))
+    if ks.dtype.kind not in 'iu' or (ks < 1).any() or (ks >= n).any():
+        raise ValueError(f"k must be whole numbers from 1 to below the size of each set, got {k} for sizes {n.tolist()}")
+    if draws < 1: raise ValueError(f"draws must be at least 1, got {draws}")
+    return ks
+
+def draw_abstention(
+    sets: Sequence[Set],     # one pair (score, correct) a data set: all questions of one model
+    k: int | Sequence[int],  # labelled questions, the same for each data set or one number each
+    penalty: float,          # points a wrong answer costs
+    grid: np.ndarray,        # (m,) thresholds, upwards, the same for every draw
+    draws: int = 10_000,     # random draws of the labelled questions
+    seed: int = 0,           # of the draws
+) -> Draws:
+    "The paper's procedure under many random draws of the labelled questions; raises `ValueError` on bad arrays or k (Plaut et al.)."
+    sets, grid = _check_sets(sets, penalty, grid)
+    ks = _check_draws(sets, k, draws)
+    def choose(wrong, right): return (100 * (right - penalty * wrong))[:, :-1].round(9).argmax(1)
+    return _simulate(sets, ks, penalty, grid, choose, draws, seed)
+
+def place(
+    value: float,          # a published number
+    draws: np.ndarray,     # (d,) what random draws give
+    rounded: float = .05,  # half a unit of the last printed digit: draws as near as that are ties
+) -> float:                # in [0, 1]; 0.5 is the middle
+    "The share of draws below a published value, ties half."
+    below, tied = (draws < value - rounded).mean(), (np.abs(draws - value) <= rounded).mean()
+    return float(below + tied / 2)
+
+# %% ../../nbs/measure/05_abstention.ipynb #b616c357
+def _check_promise(risk: float, delta: float) -> None:
+    "Raises `ValueError` unless both lie strictly between 0 and 1."
+    for name, value in (('risk', risk), ('delta', delta)):
+        if not 0 < value < 1: raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}; percent?")
+
+def grid_certified(
+    score,             # (n,) scores of unlabelled questions
+    k: int,            # labelled questions to come, in all
+    risk: float,       # promised share of wrong among the answered
+    delta: float = .1, # probability that the promise is broken
+    steps: int = 20,   # thresholds, equal steps of coverage
+) -> np.ndarray:       # (m,) thresholds, upwards, m ≤ steps; the last is tested first
+    "Thresholds to test, from the lowest score up to where twice the least number of answers is expected; raises `ValueError` on bad numbers."
+    score, _ = check_scores(score, np.zeros(np.shape(score), bool))
+    _check_promise(risk, delta)
+    if k < 1 or steps < 1: raise ValueError(f"k and steps must be at least 1, got {k} and {steps}")
+    least = np.ceil(np.log(delta) / np.log1p(-risk))
+    return np.unique(np.quantile(score.astype(float), np.linspace(0, 1 - min(1, 2 * least / k), steps), method='inverted_cdf'))
+
+def _most_wrong(k: int, risk: float, delta: float) -> np.ndarray: # (k + 1,) int
+    "For 0 … k answers, the largest number of wrong ones with p ≤ delta; -1: none."
+    n = np.arange(k + 1)
+    w = binom.ppf(delta, n, risk)
+    return np.where(binom.cdf(w, n, risk) <= delta, w, w - 1).astype(int)
+
+def _last_passed(ok: np.ndarray) -> np.ndarray: # (d,) the row of the lowest threshold passed, m: none
+    "Walk each row of `ok` (d, m) from its end to the first failure."
+    m = ok.shape[1]
+    return m - np.argmin(np.pad(ok[:, ::-1], ((0, 0), (0, 1))), axis=1)
+
+# %% ../../nbs/measure/05_abstention.ipynb #6e95fbf8
+class Certified(NamedTuple):
+    "A threshold with a promise, and the labelled answers that back it."
+    threshold: float # answer when score ≥ threshold; inf: nothing can be promised, answer nothing
+    answered: int    # labelled questions that reach it
+    wrong: int       # of them wrong
+    p: float         # their p-value, at most delta; 1 where nothing can be promised
+
+def certify_threshold(
+    score,             # (k,) labelled questions, drawn independently of each other; higher is surer
+    correct,           # (k,) bool or 0/1
+    grid: np.ndarray,  # (m,) thresholds, upwards, chosen without the labels; see `grid_certified`
+    risk: float,       # promised share of wrong among the answered, in (0, 1)
+    delta: float = .1, # probability that the promise is broken, in (0, 1)
+) -> Certified:
+    "The lowest threshold whose risk is at most `risk` with probability 1 - delta; raises `ValueError` on bad arrays (Learn-then-Test, fixed sequence)."
+    [(score, correct)], grid = _check_sets([(score, correct)], 0, grid)
+    _check_promise(risk, delta)
+    right, wrong = _answered(score, correct, grid)
+    j = int(_last_passed((wrong <= _most_wrong(len(score), risk, delta)[right + wrong])[None])[0])
+    if j == len(grid): return Certified(np.inf, 0, 0, 1.)
+    n, w = int(right[j] + wrong[j]), int(wrong[j])
+    return Certified(float(grid[j]), n, w, float(binom.cdf(w, n, risk)))
+
+# %% ../../nbs/measure/05_abstention.ipynb #ea1fbd7a
+def draw_certified(
+    sets: Sequence[Set],  # one pair (score, correct) a data set: all questions of one model
+    k: int,               # labelled questions of each data set
+    risk: float,          # promised share of wrong among the answered, in (0, 1)
+    grid: np.ndarray,     # (m,) thresholds, upwards, chosen without the labels; see `grid_certified`
+    delta: float = .1,    # probability that the promise is broken, in (0, 1)
+    penalty: float = 1.,  # points a wrong answer costs; the rule does not use it
+    draws: int = 10_000,  # random draws of the labelled questions
+    seed: int = 0,        # of the draws
+) -> Draws:
+    "The certified threshold under many random draws of the labelled questions, pooled over the data sets; raises `ValueError` on bad arrays or k."
+    sets, grid = _check_sets(sets, penalty, grid)
+    _check_promise(risk, delta)
+    ks = _check_draws(sets, k, draws)
+    if np.ndim(k): raise ValueError(f"k must be one whole number, so that the data sets have the same weight, got {k}")
+    most = _most_wrong(ks.sum(), risk, delta)
+    def choose(wrong, right):
+        wrong, right = (np.rint(x[:, :-1] * ks.sum()).astype(int) for x in (wrong, right))
+        return _last_passed(wrong <= most[wrong + right])
+    return _simulate(sets, ks, penalty, grid, choose, draws, seed)
