@@ -6,12 +6,11 @@
 from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
 import pandas as pd
 from .data import facts
 
 # %% auto #0
-__all__ = ['KEY', 'COLUMNS', 'published', 'decimals', 'rounded', 'is_equal', 'ledger', 'tally']
+__all__ = ['KEY', 'COLUMNS', 'published', 'decimals', 'is_equal', 'ledger', 'tally']
 
 # %% ../../nbs/study/23_published.ipynb #b97feb03
 KEY = ['table', 'model', 'dataset', 'metric'] # what makes a cell unique
@@ -25,36 +24,28 @@ def published(
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 # %% ../../nbs/study/23_published.ipynb #299a7355
+def _is_number(text: str) -> bool:
+    try: float(text)
+    except ValueError: return False
+    return True
+
 def decimals(
     printed: str, # a cell, e.g. '51.8', '-0.05', '7/10'
 ) -> int:         # digits after the point; 0 for counts and bounds
     "How many digits after the point a cell shows."
     return len(printed.partition('.')[2]) if _is_number(printed) else 0
 
-def rounded(
-    x: float,    # finite
-    digits: int, # after the point
-) -> str:
-    "`x` as a table would print it, rounded half to even, with no minus before a zero."
-    text = f'{Decimal(float(x)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN):f}'
-    return text.removeprefix('-') if not text.strip('-0.') else text
-
-def _is_number(text: str) -> bool:
-    try: float(text)
-    except ValueError: return False
-    return True
-
 def is_equal(
     printed: str,      # the published cell
     ours: float | str, # a number, or a string when the source prints a count
     digits: int,       # after the point, as the column prints them
 ) -> bool:
-    "Does our value give the printed cell? A bound such as '<1e-3' is met by any number below it."
+    "Does our value give the printed cell? A number does within half a unit of the last digit, a bound such as '<1e-3' is met by any number below it."
     if printed.startswith('<'): return not isinstance(ours, str) and ours < float(printed[1:])
     if isinstance(ours, str) or not _is_number(printed): return str(ours) == printed
-    return rounded(ours, digits) == rounded(float(printed), digits)
+    return abs(ours - float(printed)) <= (.5 + 1e-9) * 10.**-digits
 
-# %% ../../nbs/study/23_published.ipynb #4060f242
+# %% ../../nbs/study/23_published.ipynb #8bb6d7b5
 COLUMNS = [*KEY, 'published', 'ours', 'status', 'reason']
 
 def _columns(cells: pd.DataFrame) -> pd.Series: # (cells,) int
@@ -62,9 +53,8 @@ def _columns(cells: pd.DataFrame) -> pd.Series: # (cells,) int
     return cells['published'].map(decimals).groupby([cells['table'], cells['metric']]).transform('max')
 
 def _shown(ours: float | str, printed: str, digits: int) -> str:
-    "Our value as the column prints it; below a bound, with three digits."
-    if isinstance(ours, str): return ours
-    return f'{ours:.2e}' if printed.startswith('<') else rounded(ours, digits)
+    "Our value with two digits more than the column prints; beside a bound, with three digits."
+    return ours if isinstance(ours, str) else f'{ours:.2e}' if printed.startswith('<') else f'{ours:.{digits + 2}f}'
 
 def ledger(
     cells: pd.DataFrame,            # published cells, columns of `KEY` and `published`
