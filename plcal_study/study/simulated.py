@@ -31,18 +31,18 @@ class Answers(NamedTuple):
 def simulate(
     n: int = 600,  # questions a data set
     seed: int = 0,
-) -> dict[tuple[str, str, str], Answers]: # by (model, task, prompt)
+) -> dict[tuple[str, str, str], Answers]: # by (model, dataset, prompt)
     "Answers of models with known skill and known miscalibration to questions of known difficulty."
     if n < 1: raise ValueError(f"n must be at least 1, got {n}")
     out = {}
-    for i, (task, mean) in enumerate(SETS.items()):
+    for i, (dataset, mean) in enumerate(SETS.items()):
         difficulty = np.random.default_rng([seed, i]).normal(mean, 1.3, n) # one set of questions for all models
         for j, (model, (skill, t, b)) in enumerate(SKILLS.items()):
             for k, prompt in enumerate(PROMPTS):
                 rng = np.random.default_rng([seed, i, j, k])
                 z = skill - difficulty + rng.normal(0, .3, n) # the prompt shifts each answer a little
                 conf = expit(t * z + b)
-                out[model, task, prompt] = Answers(conf, 15 + 3 * z + rng.normal(0, 4, n), rng.random(n) < expit(z), expit(z))
+                out[model, dataset, prompt] = Answers(conf, 15 + 3 * z + rng.normal(0, 4, n), rng.random(n) < expit(z), expit(z))
     return out
 
 # %% ../../nbs/study/25_simulated.ipynb #56763140
@@ -62,9 +62,9 @@ def true_auroc(
 
 def truth(
     answers: dict[tuple[str, str, str], Answers], # from `simulate`
-) -> pd.DataFrame: # one row a (model, task, prompt)
+) -> pd.DataFrame: # one row a (model, dataset, prompt)
     "The true AUROC of the MSP and the true calibration error of every cell."
-    return pd.DataFrame([dict(model=m, task=d, prompt=p, auroc=true_auroc(a.conf, a.posterior),
+    return pd.DataFrame([dict(model=m, dataset=d, prompt=p, auroc=true_auroc(a.conf, a.posterior),
                               calibration_error=float(np.abs(a.conf - a.posterior).mean())) for (m, d, p), a in answers.items()])
 
 # %% ../../nbs/study/25_simulated.ipynb #e121ff46
@@ -76,11 +76,11 @@ def write_results(
     "Write simulated answers as text files in the format of the results of Plaut et al. 2024."
     main = Path(folder) / 'main_results'
     main.mkdir(parents=True, exist_ok=True)
-    for (model, task, prompt), a in answers.items():
+    for (model, dataset, prompt), a in answers.items():
         for lo in range(0, len(a.conf), step):
             hi = min(lo + step, len(a.conf))
             for kind, score in (('norm', a.conf), ('raw', a.max_logit)):
                 rows = [f"{'Correct' if c else 'Wrong'} {float(s)!r}" for c, s in zip(a.correct[lo:hi], score[lo:hi], strict=True)]
-                name = f'{task}_{model}-q{lo}to{hi}_no_abst_{kind}_logits_{prompt}_prompt.txt'
+                name = f'{dataset}_{model}-q{lo}to{hi}_no_abst_{kind}_logits_{prompt}_prompt.txt'
                 atomic_write(main / name, '\n'.join(['grade confidence_level', *rows, '']))
     return Path(folder)
