@@ -16,9 +16,9 @@ from .predictions import check_logits, check_pairs, check_scores
 
 # %% auto #0
 __all__ = ['METRICS', 'bin_ids', 'mass_ids', 'ece', 'ece_mass', 'ece_edges', 'mean_conf', 'conf_gap', 'wilson', 'Curve',
-           'reliability', 'mce', 'rmsce', 'debiased_l2', 'classwise_ece', 'ace', 'EceNull', 'ece_null', 'auroc',
-           'RiskCoverage', 'risk_coverage', 'coverage_at_risk', 'aurc', 'eaurc', 'augrc', 'nll', 'brier', 'brier_top',
-           'nll_top', 'corp_fit', 'Corp', 'corp', 'cerr_pos', 'cerr_neg', 'entropy', 'margin', 'smece', 'ece_plaut',
+           'reliability', 'mce', 'rmsce', 'debiased_l2', 'classwise_ece', 'ace', 'smece', 'EceNull', 'ece_null',
+           'auroc', 'RiskCoverage', 'risk_coverage', 'coverage_at_risk', 'aurc', 'eaurc', 'augrc', 'nll', 'brier',
+           'brier_top', 'nll_top', 'corp_fit', 'Corp', 'corp', 'cerr_pos', 'cerr_neg', 'entropy', 'margin', 'ece_plaut',
            'ece_plaut_width10', 'ece_chen_mass100', 'ece_chen_width10']
 
 # %% ../../nbs/measure/01_metrics.ipynb #7fa14cd1
@@ -36,15 +36,20 @@ def _pairs(conf, correct) -> tuple[np.ndarray, np.ndarray]: # confidences as flo
     conf, correct = check_pairs(conf, correct)
     return (conf if conf.dtype.kind == 'f' else conf.astype(float)), correct
 
-def _ids(conf: np.ndarray, bins: int, closed: str) -> np.ndarray: # unchecked: for one step of rows
-    "The bin of each confidence: by multiplication, and by the exact edges wherever rounding could matter."
-    t = conf * conf.dtype.type(bins)
-    ids = (np.ceil(t) - 1 if closed == 'right' else np.floor(t)).astype(np.intp)
-    near = np.abs(t - np.rint(t)) <= 4 * bins * np.finfo(conf.dtype).eps
-    if near.any():
-        edges = np.arange(bins + 1, dtype=conf.dtype) / conf.dtype.type(bins)
-        ids[near] = np.searchsorted(edges, conf[near], 'left' if closed == 'right' else 'right') - 1
-    return np.clip(ids, 0, bins - 1, out=ids)
+def _edges(conf: np.ndarray, bins: int, closed: str) -> np.ndarray: # (bins + 1,) in the precision of `conf`
+    "The exact edges m / bins; the one at the closed end of the interval is moved out, so that 0 and 1 fall inside."
+    if closed not in ('left', 'right'): raise ValueError(f"closed must be 'left' or 'right', got {closed!r}")
+    edges = np.arange(bins + 1, dtype=conf.dtype) / conf.dtype.type(bins)
+    edges[-1 if closed == 'left' else 0] = 2 if closed == 'left' else -1
+    return edges
+
+def _ids(conf: np.ndarray, edges: np.ndarray, closed: str) -> np.ndarray: # unchecked: for one step of rows
+    "The bin of each confidence: multiplication finds the nearest edge, the edge itself says which side."
+    t = conf * conf.dtype.type(len(edges) - 1)
+    t += .5
+    near = t.astype(np.intp)
+    edge = edges.take(near, mode='clip')
+    return np.subtract(near, conf <= edge if closed == 'right' else conf < edge, out=near)
 
 # %% ../../nbs/measure/01_metrics.ipynb #82a1f5ec
 def bin_ids(
@@ -54,9 +59,8 @@ def bin_ids(
 ) -> np.ndarray:            # (n,) int in [0, bins)
     "The equal-width bin of each confidence; 0 is in the first and 1 in the last, whichever side is closed."
     conf, _ = _pairs(conf, np.zeros(np.shape(conf), bool))
-    if closed not in ('left', 'right'): raise ValueError(f"closed must be 'left' or 'right', got {closed!r}")
-    ids, bins = np.empty(len(conf), np.intp), _count(bins)
-    for s in _steps(len(conf)): ids[s] = _ids(conf[s], bins, closed)
+    ids, edges = np.empty(len(conf), np.intp), _edges(conf, _count(bins), closed)
+    for s in _steps(len(conf)): ids[s] = _ids(conf[s], edges, closed)
     return ids
 
 # %% ../../nbs/measure/01_metrics.ipynb #ca60d611
@@ -88,10 +92,10 @@ def ece(
 ) -> float:                # in [0, 1], 0 is best; biased upwards, see `ece_null`
     "Expected calibration error of the top label, equal-width bins (Naeini et al. 2015; Guo et al. 2017)."
     conf, correct = _pairs(conf, correct)
-    if closed not in ('left', 'right'): raise ValueError(f"closed must be 'left' or 'right', got {closed!r}")
-    gap = np.zeros(bins := _count(bins))
+    edges = _edges(conf, bins := _count(bins), closed)
+    gap = np.zeros(bins)
     for s in _steps(len(conf)):
-        gap += np.bincount(_ids(conf[s], bins, closed), np.subtract(conf[s], correct[s], dtype=float), bins)
+        gap += np.bincount(_ids(conf[s], edges, closed), np.subtract(conf[s], correct[s], dtype=float), bins)
     return float(np.abs(gap).sum() / len(conf))
 
 def ece_mass(
@@ -228,6 +232,35 @@ def ace(
     "Adaptive calibration error: mean over the classes of the equal-mass ECE (Nixon et al. 2019, without their threshold)."
     probs, label = _probs(probs, label)
     return float(np.mean([ece_mass(p, label == k, bins) for k, p in enumerate(probs.T)]))
+
+# %% ../../nbs/measure/01_metrics.ipynb #03cf2da3
+_GRID = 4096 # intervals of the grid on which residuals are spread
+
+def _residual_waves(conf: np.ndarray, correct: np.ndarray) -> np.ndarray: # (grid+1,) cosine coefficients
+    "Cosine coefficients of the residuals, each split between its two neighbours on the grid."
+    mass = np.zeros(_GRID + 1)
+    for s in _steps(len(conf)):
+        t = conf[s].astype(float) * _GRID
+        left = np.minimum(t.astype(np.intp), _GRID - 1)
+        rest, r = t - left, np.subtract(correct[s], conf[s], dtype=float)
+        mass += np.bincount(left, r * (1 - rest), _GRID + 1) + np.bincount(left + 1, r * rest, _GRID + 1)
+    mass[1:-1] /= 2 # the transform counts inner points twice
+    return dct(mass / len(conf), type=1)
+
+def smece(
+    conf: np.ndarray,            # (n,) in [0, 1]
+    correct: np.ndarray,         # (n,) bool or 0/1
+    sigma: float | None = None,  # width of the kernel, above 0; None: the fixed point, where the error equals the width
+) -> float:                      # in [0, 1], 0 is best
+    "Smooth calibration error with a reflected Gaussian kernel (Blasiok & Nakkiran 2024)."
+    conf, correct = _pairs(conf, correct)
+    if sigma is not None and not 0 < sigma < np.inf: raise ValueError(f"sigma must be above 0, got {sigma}")
+    waves, decay = _residual_waves(conf, correct), (np.pi * np.arange(_GRID + 1)) ** 2 / 2
+    def error(s: float) -> float:
+        return float(np.trapezoid(np.abs(dct(waves * np.exp(-decay * s * s), type=1)), dx=1 / _GRID))
+    if sigma is not None: return error(sigma)
+    if error(1e-9) <= 1e-9: return 0.
+    return float(brentq(lambda s: error(s) - s, 1e-9, 2, xtol=1e-9))
 
 # %% ../../nbs/measure/01_metrics.ipynb #7fc22138
 class EceNull(NamedTuple):
@@ -440,46 +473,17 @@ def entropy(
     probs: np.ndarray, # (n, k), rows sum to 1
 ) -> np.ndarray:       # (n,) nats, in [0, log k]; high is unsure
     "Entropy of each row."
-    probs = _probs(probs, np.zeros(len(probs), int))[0]
+    probs = _probs(probs, np.zeros(np.shape(probs)[:1], int))[0]
     return np.maximum(-xlogy(probs, probs).sum(1), 0)
 
 def margin(
     probs: np.ndarray, # (n, k), rows sum to 1
 ) -> np.ndarray:       # (n,) in [0, 1]; high is sure
     "Probability of the first option less that of the second; of the first alone where there is but one."
-    probs = _probs(probs, np.zeros(len(probs), int))[0]
+    probs = _probs(probs, np.zeros(np.shape(probs)[:1], int))[0]
     if probs.shape[1] == 1: return probs[:, 0]
     two = np.partition(probs, -2, axis=1)[:, -2:]
     return two[:, 1] - two[:, 0]
-
-# %% ../../nbs/measure/01_metrics.ipynb #03cf2da3
-_GRID = 4096 # intervals of the grid on which residuals are spread
-
-def _residual_waves(conf: np.ndarray, correct: np.ndarray) -> np.ndarray: # (grid+1,) cosine coefficients
-    "Cosine coefficients of the residuals, each split between its two neighbours on the grid."
-    mass = np.zeros(_GRID + 1)
-    for s in _steps(len(conf)):
-        t = conf[s].astype(float) * _GRID
-        left = np.minimum(t.astype(np.intp), _GRID - 1)
-        rest, r = t - left, np.subtract(correct[s], conf[s], dtype=float)
-        mass += np.bincount(left, r * (1 - rest), _GRID + 1) + np.bincount(left + 1, r * rest, _GRID + 1)
-    mass[1:-1] /= 2 # the transform counts inner points twice
-    return dct(mass / len(conf), type=1)
-
-def smece(
-    conf: np.ndarray,            # (n,) in [0, 1]
-    correct: np.ndarray,         # (n,) bool or 0/1
-    sigma: float | None = None,  # width of the kernel, above 0; None: the fixed point, where the error equals the width
-) -> float:                      # in [0, 1], 0 is best
-    "Smooth calibration error with a reflected Gaussian kernel (Blasiok & Nakkiran 2024)."
-    conf, correct = _pairs(conf, correct)
-    if sigma is not None and not 0 < sigma < np.inf: raise ValueError(f"sigma must be above 0, got {sigma}")
-    waves, decay = _residual_waves(conf, correct), (np.pi * np.arange(_GRID + 1)) ** 2 / 2
-    def error(s: float) -> float:
-        return float(np.trapezoid(np.abs(dct(waves * np.exp(-decay * s * s), type=1)), dx=1 / _GRID))
-    if sigma is not None: return error(sigma)
-    if error(1e-9) <= 1e-9: return 0.
-    return float(brentq(lambda s: error(s) - s, 1e-9, 2, xtol=1e-9))
 
 # %% ../../nbs/measure/01_metrics.ipynb #3af4aa9e
 def _plaut(conf: np.ndarray, correct: np.ndarray, edges: np.ndarray, drop_ones: bool) -> float:
