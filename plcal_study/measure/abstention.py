@@ -122,6 +122,7 @@ def evaluate_plaut(
     penalty: float,      # points a wrong answer costs
 ) -> Outcome:
     "Points and percentage of silence on average over the data sets, each with the same weight; raises `ValueError` on bad arrays (Plaut et al.)."
+    if not len(sets): raise ValueError("sets is empty; at least one pair (score, correct) is needed")
     return Outcome(*np.mean([score_at(score, correct, threshold, penalty) for score, correct in sets], axis=0).tolist())
 
 # %% ../../nbs/measure/05_abstention.ipynb #3d58931f
@@ -173,11 +174,11 @@ def _simulate(
 # %% ../../nbs/measure/05_abstention.ipynb #0c0f4c3b
 def _check_draws(sets: list[Set], k, draws: int) -> np.ndarray: # (s,) int, labelled questions of each set
     "The number of labelled questions of each set; raises `ValueError` unless each set keeps some for the test."
-    n, ks = np.array([len(score) for score, _ in sets]), np.broadcast_to(k, len(sets))
-    if ks.dtype.kind not in 'iu' or (ks < 1).any() or (ks >= n).any():
+    n, ks = np.array([len(score) for score, _ in sets]), np.asarray(k)
+    if ks.dtype.kind not in 'iu' or ks.shape not in ((), n.shape) or (ks < 1).any() or (ks >= n).any():
         raise ValueError(f"k must be whole numbers from 1 to below the size of each set, got {k} for sizes {n.tolist()}")
     if draws < 1: raise ValueError(f"draws must be at least 1, got {draws}")
-    return ks
+    return np.broadcast_to(ks, n.shape)
 
 def draw_abstention(
     sets: Sequence[Set],     # one pair (score, correct) a data set: all questions of one model
