@@ -18,7 +18,7 @@ __all__ = ['SKILLS', 'SETS', 'PROMPTS', 'Answers', 'simulate', 'true_auroc', 'tr
 # %% ../../nbs/study/25_simulated.ipynb #9e417675
 SKILLS = { # skill, t and b of each model: two are calibrated
     'sim-A': (-.4, 1., 0.), 'sim-B': (0., 1.8, .3), 'sim-C': (.5, 1., 1.2), 'sim-D': (.9, 1., 0.), 'sim-E': (1.4, 2.2, 0.), 'sim-F': (2., 1.5, .5)}
-SETS = {'simeasy': -.5, 'simhard': .9} # mean difficulty
+SETS = {'simeasy': -.5, 'simmedium': .2, 'simhard': .9} # mean difficulty
 PROMPTS = ('first', 'second')
 
 class Answers(NamedTuple):
