@@ -126,3 +126,10 @@ def test_a_real_file_gives_back_its_own_grades_and_probabilities():
     onehot = np.eye(4)[p.label]
     results = json.loads(next(folder.glob('results_*.json')).read_text())['results']['toyqa']
     assert ((p.probs - onehot)**2).sum(1).mean() == pytest.approx(results['brier_score,none'], rel=1e-9)
+
+
+def test_a_file_that_contradicts_itself_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'\.jsonl, line 2: acc is 1\.0, but option 0 has the largest'):
+        read_lm_eval(write(tmp_path, record(0, [-1, -2], 0, acc=1.0), record(1, [-1, -2], 1, acc=1.0)))
+    with pytest.raises(ValueError, match='reads as option 0, but the harness took 1'):
+        read_lm_eval(write(tmp_path, record(0, [-1, -2], 0, f1=[1, 0])))
