@@ -99,7 +99,7 @@ class Temperature:
 def _label_logits(z: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # z (n, k) finite, right (n,)
     "Logits with padding and impossible options at -1e30, whose exponential is 0, and the logit of each label."
     right = z[np.arange(len(z)), label]
-    if not (ok := np.isfinite(right)).all(): raise ValueError(f"label of row {int(np.argmin(ok))} has logit -inf: its NLL is infinite at any t")
+    if not (ok := np.isfinite(right)).all(): raise ValueError(f"label of row {int(np.argmin(ok))} has logit -inf: infinite NLL at any t")
     if not np.isfinite(z.sum()): z = np.where(np.isfinite(z), z, z.dtype.type(-1e30))
     return z, right
 
@@ -118,7 +118,7 @@ def _edge(z: np.ndarray, right: np.ndarray, b: float) -> str:
 def fit_temperature(
     p: Predictions, # split 'val'; with logits (n, k), which may be ragged, or with conf and correct alone
 ) -> Temperature:   # t in [0.001, 1000], float64
-    "Temperature of least NLL, by Newton on 1/T (Guo et al. 2017, sec. 4.2); `ValueError` if not val or, on conf, if all are right or wrong."
+    "Temperature of least NLL, by Newton on 1/T (Guo et al. 2017, sec. 4.2); `ValueError` if not val or a conf has one class."
     if _val(p).logits is not None and p.label is not None: z, label, on = p.logits, p.label, 'logits'
     else:
         conf, correct = _both(p)
@@ -154,7 +154,7 @@ def _log_odds(conf: np.ndarray) -> np.ndarray: # (n,) finite
 def _both(p: Predictions) -> tuple[np.ndarray, np.ndarray]: # conf (n,), correct (n,) bool
     "Confidence and grade of a val split that has right and wrong answers, or a `ValueError`."
     if _val(p).correct.all() or not p.correct.any():
-        raise ValueError(f"correct must hold right and wrong answers to fit a conf, got {len(p)} all {'right' if p.correct[0] else 'wrong'}")
+        raise ValueError(f"correct must hold right and wrong answers to fit, got {len(p)} all {'right' if p.correct[0] else 'wrong'}")
     return p.conf, p.correct
 
 # %% ../../nbs/measure/04_calibrators.ipynb #4fdaffde
@@ -175,7 +175,7 @@ class Vector:
 def _centred(p: Predictions) -> np.ndarray: # (n, k) float64
     "Logits less the mean of their row, or a `ValueError`."
     if p.logits is None: raise ValueError("vector scaling needs logits, these predictions have none; use a method for conf, such as platt")
-    if not np.isfinite(p.logits).all(): raise ValueError("vector scaling needs k finite logits in every row, got NaN or -inf; use temperature")
+    if not np.isfinite(p.logits).all(): raise ValueError("vector scaling needs k finite logits a row, got NaN or -inf; use temperature")
     return p.logits.astype(float) - p.logits.mean(1, keepdims=True, dtype=float)
 
 # %% ../../nbs/measure/04_calibrators.ipynb #2cd5c037
@@ -186,7 +186,7 @@ def fit_vector(
     z = _centred(_val(p))
     n, k = z.shape
     y = np.eye(k)[p.label]
-    if not (seen := y.any(0)).all(): raise ValueError(f"label must hold every class to fit its bias, {int(np.argmin(seen))} is in none of {n} rows")
+    if not (seen := y.any(0)).all(): raise ValueError(f"label must hold every class to fit its bias, {int(np.argmin(seen))} is in no row of {n}")
     def loss(theta):
         logp = log_softmax(z * theta[:k] + theta[k:], axis=1)
         d = np.exp(logp) - y
@@ -328,11 +328,11 @@ def fit_histogram(
 class ScalingBinning(_ConfMap):
     "Platt scaling, then the mean of each bin of its result (Kumar et al. 2019, sec. 4.1)."
     platt: Platt      # the smooth map
-    edges: np.ndarray # (m-1,) upper ends of the bins of the smooth map's result
+    edges: np.ndarray # (m-1,) upper ends of the bins in conf; the map being monotone, they are bins of its result
     value: np.ndarray # (m,) mean of the smooth map in each bin
     flag: str = ''    # that of the smooth map
     name: ClassVar[str] = 'scaling_binning'
-    def of(self, conf: np.ndarray) -> np.ndarray: return self.value[np.searchsorted(self.edges, self.platt.of(conf))]
+    def of(self, conf: np.ndarray) -> np.ndarray: return self.value[np.searchsorted(self.edges, conf)]
 
 def fit_scaling_binning(
     p: Predictions, # split 'val', with right and wrong answers
@@ -340,8 +340,7 @@ def fit_scaling_binning(
 ) -> ScalingBinning:
     "Scaling-binning of the confidence; `ValueError` if not val or all answers are right or all wrong."
     platt = fit_platt(p)
-    smooth = platt.of(p.conf)
-    return ScalingBinning(platt, *_steps(smooth, smooth, bins), platt.flag)
+    return ScalingBinning(platt, *_steps(p.conf, platt.of(p.conf), bins), platt.flag)
 
 # %% ../../nbs/measure/04_calibrators.ipynb #2e1f1f92
 CALIBRATORS: dict[str, Callable[[Predictions], Callable[[Predictions], Predictions]]] = dict(
