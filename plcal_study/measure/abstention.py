@@ -227,7 +227,7 @@ def _most_wrong(k: int, risk: float, delta: float) -> np.ndarray: # (k + 1,) int
     "For 0 … k answers, the largest number of wrong ones with p ≤ delta; -1: none."
     n = np.arange(k + 1)
     w = binom.ppf(delta, n, risk)
-    return np.where(binom.cdf(w, n, risk) <= delta, w, w - 1).astype(int)
+    return np.where(binom.cdf(w, n, risk) <= delta * (1 + 1e-9), w, w - 1).astype(int) # a p-value of just delta passes, rounded or not
 
 def _last_passed(ok: np.ndarray) -> np.ndarray: # (d,) the row of the lowest threshold passed, m: none
     "Walk each row of `ok` (d, m) from its end to the first failure."
