@@ -133,6 +133,7 @@ def test_shifts_and_huge_logits():
     assert fit_temperature(replace(p, logits=p.logits * 50)).t == pytest.approx(50 * fit_temperature(p).t, rel=1e-7)
     far = from_logits(np.tile([[900., 0.]], (4, 1)), [0, 0, 0, 1], meta=VAL)
     assert fit_temperature(far).t == pytest.approx(900 / np.log(3), rel=1e-7)
+    assert_allclose(C._rows(far.logits, np.zeros(4), 2.)[:, 0], [1800, 900, 0, 0]) # the overflow itself
 
 
 @pytest.mark.parametrize('logits,label,flag,t', [
