@@ -174,6 +174,7 @@ def test_heatmap_writes_every_number():
     table = pd.DataFrame(np.arange(6.).reshape(2, 3) / 10, ['a', 'b'], ['x', 'y', 'z'])
     table.iloc[1, 1] = np.nan
     ax = plot_heatmap(table, 'share', 12_000)
+    assert [t.get_color() for t in ax.texts[:5]] == ['w', 'w', 'w', 'k', 'k'] # white where the cell is dark
     assert [t.get_text() for t in ax.texts] == ['0.00', '0.10', '0.20', '0.30', '0.50', '–']
     assert ax.get_title(loc='right') == 'n = 12,000 answers per cell' and ax.figure.axes[1].get_ylabel() == 'share'
     limits = plot_heatmap(table, 'share', '1 to 9', center=.2).collections[0].get_clim()
@@ -181,7 +182,7 @@ def test_heatmap_writes_every_number():
 
 
 # ---- what holds for all ----
-def every_figure(pairs):
+def every_figure(pairs): # one of each
     conf, correct = pairs
     yield plot_reliability(corp_curve(conf, correct), hist=conf, label='a model')
     yield plot_reliability(reliability(conf, correct), label='a model')
@@ -194,8 +195,9 @@ def every_figure(pairs):
 
 
 def test_every_figure_says_n_and_can_be_read(pairs):
-    "At most 7 inches wide, no letter under 8 points, the number of answers on it."
+    "At most 7 inches wide, nothing cut off, no letter under 8 points, the number of answers on it."
     for ax in every_figure(pairs):
+        nothing_is_cut_off(ax.figure)
         found = [t for t in ax.figure.findobj(matplotlib.text.Text) if t.get_text()]
         assert min(t.get_fontsize() for t in found) >= 8
         said = ' '.join(t.get_text() for t in found)
@@ -203,12 +205,10 @@ def test_every_figure_says_n_and_can_be_read(pairs):
         assert ax.figure.get_figwidth() <= 7
 
 
-def test_nothing_is_cut_off(pairs):
-    for ax in every_figure(pairs):
-        fig = ax.figure
-        for _ in range(2): fig.draw_without_rendering()
-        box, tight = fig.bbox.extents, fig.get_tightbbox().extents * fig.dpi
-        assert (tight[:2] >= box[:2] - 1).all() and (tight[2:] <= box[2:] + 1).all(), ax.get_xlabel()
+def nothing_is_cut_off(fig):
+    for _ in range(2): fig.draw_without_rendering()
+    box, tight = fig.bbox.extents, fig.get_tightbbox().extents * fig.dpi
+    assert (tight[:2] >= box[:2] - 1).all() and (tight[2:] <= box[2:] + 1).all(), fig.axes[0].get_xlabel()
 
 
 def test_series_differ_without_colour(pairs):
@@ -243,8 +243,7 @@ def outside(ax):
     b, frame = name_boxes(ax), ax.get_window_extent().extents
     return int(((b[:, :2] < frame[:2] - 1).any(1) | (b[:, 2:] > frame[2:] + 1).any(1)).sum())
 
-@pytest.mark.parametrize('size', [(7, 4.6), (5, 4), (3.5, 3.5)])
-@pytest.mark.parametrize('ci', [False, True])
+@pytest.mark.parametrize(('size', 'ci'), [((7, 4.6), False), ((7, 4.6), True), ((5, 4), True), ((3.5, 3.5), False)])
 def test_names_of_fourteen_models_neither_collide_nor_leave(size, ci):
     ax = plt.subplots(figsize=size, layout='constrained')[1]
     bounds = dict(x_ci=np.c_[ACC - .01, ACC + .01], y_ci=np.c_[AUROC - .015, AUROC + .012]) if ci else {}
@@ -278,7 +277,7 @@ def test_one_point_and_equal_points():
 # ---- files ----
 def test_a_file_is_the_same_twice(tmp_path, pairs):
     def draw(): return plot_reliability(corp_curve(*pairs), hist=pairs[0]).figure
-    for kind in ('png', 'pdf'):
+    for kind in ('png', 'pdf'): # saved twice, and drawn anew
         fig = draw()
         one, two, three = (save_figure(f, tmp_path/f'{i}.{kind}').read_bytes() for i, f in enumerate([fig, fig, draw()]))
         assert one == two == three and len(one) > 1000

@@ -303,6 +303,8 @@ def plot_heatmap(
     if center is not None: lo, hi = (center + side * max(hi - center, center - lo) for side in (-1, 1))
     ax.set_facecolor('.9')
     sns.heatmap(table, ax=ax, cmap=cmap, vmin=lo, vmax=hi, annot=True, fmt=fmt, annot_kws=dict(size=_SMALL), linewidths=.6, linecolor='white', cbar_kws=dict(label=unit))
+    filled = np.asarray(ax.collections[0].get_facecolor())[table.notna().to_numpy().ravel()]
+    for t, face in zip(ax.texts, list(filled), strict=True): t.set_color('k' if sns.utils.relative_luminance(face) > .18 else 'w') # the higher contrast
     for r, c in np.argwhere(table.isna().to_numpy()): ax.text(c + .5, r + .5, '–', ha='center', va='center', fontsize=_SMALL)
     ax.tick_params(length=0, labelsize=_SMALL + 1)
     ax.tick_params(axis='y', labelrotation=0)
