@@ -15,7 +15,7 @@ from .metrics import auroc, bin_ids, brier_top, conf_gap, ece
 
 # %% auto #0
 __all__ = ['Counted', 'Interval', 'resample_counts', 'bootstrap', 'auroc_draws', 'mean_draws', 'auroc_intervals',
-           'bootstrap_diff']
+           'bootstrap_diff', 'Swap', 'permutation_test', 'ece_interval']
 
 # %% ../../nbs/measure/02_bootstrap.ipynb #872baa83
 class Interval(NamedTuple):
@@ -31,17 +31,29 @@ class Interval(NamedTuple):
 
     def __str__(self) -> str: return f"{self.estimate:.3f} [{self.lo:.3f}, {self.hi:.3f}]"
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #058f26e9
+def _check(draws: int, seed: int, level: float = .95, method: str = 'percentile', one_class: str = 'discard') -> None:
+    "Refuse settings that mean nothing."
+    if not isinstance(draws, int | np.integer) or draws < 2: raise ValueError(f"draws must be an integer of at least 2, got {draws!r}; 1000 is usual")
+    if not isinstance(seed, int | np.integer) or seed < 0: raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
+    if not 0 < level < 1: raise ValueError(f"level must lie between 0 and 1, got {level}; 0.95 and not 95")
+    if method not in (known := ('percentile', 'basic', 'bca')): raise ValueError(f"method must be one of {known}, got {method!r}")
+    if one_class not in (known := ('discard', 'stratify', 'error')): raise ValueError(f"one_class must be one of {known}, got {one_class!r}")
+
 # %% ../../nbs/measure/02_bootstrap.ipynb #2824801a
 def _units(cluster, n: int) -> tuple[np.ndarray, int]: # the unit of each row, (n,) int in [0, units), and how many there are
     "Number the clusters; without any, each row is by itself."
     if cluster is None: return np.arange(n), n
     cluster = np.asarray(cluster)
     if cluster.shape != (n,): raise ValueError(f"cluster must have shape ({n},), one for each row, got {cluster.shape}")
-    if cluster.dtype.kind in 'fc': raise ValueError(f"cluster must be names or integers, got {cluster.dtype}; a missing cluster needs a name of its own")
-    names, unit = np.unique(cluster.astype(str), return_inverse=True)
-    if len(names) < 2: raise ValueError(f"cluster must name at least 2 clusters, got {len(names)}; one cluster says nothing of the spread between them")
+    gone = [i for i, c in enumerate(cluster) if c is None or c != c] if cluster.dtype.kind == 'O' else []
+    if gone: raise ValueError(f"cluster has a missing value in row {gone[0]}; give it a name of its own")
+    if cluster.dtype.kind in 'fc': raise ValueError(f"cluster must be names or integers, got {cluster.dtype}")
+    names, unit = np.unique(cluster.astype(str) if cluster.dtype.kind == 'O' else cluster, return_inverse=True)
+    if len(names) < 2: raise ValueError(f"cluster must name at least 2 clusters, got {len(names)}; one says nothing of the spread")
     return unit, len(names)
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #90aafa55
 def _layers(strata, unit: np.ndarray, units: int) -> list[np.ndarray]: # the units of each stratum
     "Units by stratum; a cluster that lies in two strata raises `ValueError`."
     if strata is None: return [np.arange(units)]
@@ -55,29 +67,36 @@ def _layers(strata, unit: np.ndarray, units: int) -> list[np.ndarray]: # the uni
 # %% ../../nbs/measure/02_bootstrap.ipynb #39663a80
 def _rows(units: int) -> int: return max(8, min(256, 2**20 // units)) # draws in a block: about 2 MB of counts
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #6d2fbf05
 def _block(units: int, start: int, rows: int, seed: int, layers: Sequence[np.ndarray]) -> np.ndarray: # (units, rows) counts
     "Draws `start` … `start + rows`: how often each unit was drawn, within each stratum."
     w = np.empty((rows, units), np.int16 if units < 2**15 else np.int32)
     for s, layer in enumerate(layers):
-        m = len(layer)
-        ball = np.random.default_rng([seed, 1, s, start]).integers(0, m, (rows, m), np.uint16 if m < 2**16 else np.uint32)
-        for row, b in zip(w, ball, strict=True): row[layer] = np.bincount(b, minlength=m)
-    return np.ascontiguousarray(w.T)
+        m, at = len(layer), sum(map(len, layers[:s]))
+        balls = np.random.default_rng([seed, 1, s, start]).integers(0, m, (rows, m))
+        for row, ball in zip(w, balls, strict=True): row[at:at + m] = np.bincount(ball, minlength=m)
+    w = np.ascontiguousarray(w.T)
+    return w if len(layers) == 1 else w[np.argsort(np.concatenate(layers))]
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #68a79491
 def _starts(units: int, draws: int) -> list[tuple[int, int]]: # (start, rows) of each block
     return [(i, min(_rows(units), draws - i)) for i in range(0, draws, _rows(units))]
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #45351828
 def resample_counts(
     units: int,      # questions or clusters
     draws: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:     # (units, draws) int, each column sums to `units`
     "How often each unit occurs in each resample: columns are multinomial with equal probabilities."
+    if units < 1: raise ValueError(f"units must be at least 1, got {units}")
+    _check(draws, seed)
     return np.hstack([_block(units, i, rows, seed, [np.arange(units)]) for i, rows in _starts(units, draws)])
 
 # %% ../../nbs/measure/02_bootstrap.ipynb #ae711997
 Counted = Callable[[np.ndarray], np.ndarray] # counts (units, b) -> values (b,), NaN where a resample has no value
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #7528f7e4
 def _mean_of(x: np.ndarray, unit: np.ndarray, units: int) -> Counted:
     "The mean of `x` over the questions of a resample."
     total, size = np.bincount(unit, x, units), np.bincount(unit, minlength=units).astype(float)
@@ -86,11 +105,12 @@ def _mean_of(x: np.ndarray, unit: np.ndarray, units: int) -> Counted:
         return (total @ w) / (size @ w)
     return value
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #1d20b653
 def _bin_sums(conf: np.ndarray, correct: np.ndarray, bins: int, unit: np.ndarray, units: int) -> csr_array: # (bins, units)
     "The sum of `conf - correct` in each bin and unit."
-    gap: Any = conf - correct.astype(float)
-    return csr_array((gap, (bin_ids(conf, bins), unit)), shape=(bins, units))
+    return csr_array((conf - correct.astype(float), (bin_ids(conf, bins), unit)), shape=(bins, units))
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #2e5a4a58
 def _ece_of(conf: np.ndarray, correct: np.ndarray, unit: np.ndarray, units: int) -> Counted:
     "`ece` of a resample, 15 bins."
     sums, size = _bin_sums(conf, correct, 15, unit, units), np.bincount(unit, minlength=units).astype(float)
@@ -112,6 +132,7 @@ def _auroc_steps(score: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np
     step[order] = (np.cumsum(opens) - 1)[group]
     return step, tied[opens]
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #4adf0bac
 def _below(right: np.ndarray, wrong: np.ndarray) -> np.ndarray: # (b,) pairs of a right answer and a wrong one in a lower step
     "Merge neighbouring steps until one is left; each merge counts the pairs between its two sides."
     pairs = np.zeros(right.shape[1], np.int64)
@@ -121,13 +142,15 @@ def _below(right: np.ndarray, wrong: np.ndarray) -> np.ndarray: # (b,) pairs of 
         right, wrong = (np.concatenate([x[:even:2] + x[1:even:2], x[even:]]) for x in (right, wrong))
     return pairs
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #bd3cb3ba
 def _auroc_of(score: np.ndarray, correct: np.ndarray, unit: np.ndarray, units: int) -> Counted:
     "`auroc` of a resample; NaN where it has one class only."
     step, tied = _auroc_steps(score, correct)
     most = units * np.bincount(unit).max() # no resample has more rows
     dtype = np.int16 if most < 2**15 else np.int32 if most < 2**16 else np.int64 # pairs of a level stay below 2^31
     rows = [np.flatnonzero(c) for c in (correct, ~correct)]
-    to_steps = [csr_array((np.ones(len(r), dtype), (step[r], unit[r])), shape=(len(tied), units)) for r in rows]
+    one: Any = np.ones(len(unit), dtype)
+    to_steps = [csr_array((one[r], (step[r], unit[r])), shape=(len(tied), units)) for r in rows]
     def value(w):
         right, wrong = (m @ w.astype(dtype, copy=False) for m in to_steps)
         n1, n0 = (x.sum(0, dtype=np.int64) for x in (right, wrong))
@@ -149,6 +172,7 @@ def _rows_of(stat: Callable, arrays: Sequence[np.ndarray], unit: np.ndarray) -> 
 _MEANS: dict[Callable, Callable] = {np.mean: lambda x: x, brier_top: lambda conf, correct: (conf - correct.astype(float))**2,
                                     conf_gap: lambda conf, correct: conf - correct.astype(float)}
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #177c52b9
 def _counted(stat: Callable, arrays: Sequence[np.ndarray], unit: np.ndarray, units: int) -> Counted:
     "The fast form of a statistic if there is one, else the rows."
     if stat is auroc: return _auroc_of(*check_scores(*arrays), unit, units)
@@ -165,6 +189,7 @@ def _acceleration(value: Counted, units: int, seed: int) -> float:
     d = d.mean() - d
     return float((d**3).sum() / (6 * (d**2).sum()**1.5)) if (d != 0).any() else 0.
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #44ca34bb
 def _bca_levels(d: np.ndarray, estimate: float, level: float, accel: float) -> np.ndarray | None: # (2,) quantiles, None: undefined
     "Which quantiles of the draws BCa reads (Efron and Tibshirani 1993, eq. 14.10)."
     z0 = ndtri(((d < estimate).mean() + (d <= estimate).mean()) / 2)
@@ -172,6 +197,7 @@ def _bca_levels(d: np.ndarray, estimate: float, level: float, accel: float) -> n
     if not np.isfinite(z0 + accel) or (1 - accel * (z0 + z) <= 0).any(): return None
     return ndtr(z0 + (z0 + z) / (1 - accel * (z0 + z)))
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #2d33a67a
 def _ends(d: np.ndarray, estimate: float, level: float, method: str, accel: Callable[[], float]) -> tuple[float, float, str]:
     "Both ends, and the method as it was in the end."
     q = np.array([(1 - level) / 2, (1 + level) / 2])
@@ -184,13 +210,6 @@ def _ends(d: np.ndarray, estimate: float, level: float, method: str, accel: Call
     return *np.quantile(d, q), method
 
 # %% ../../nbs/measure/02_bootstrap.ipynb #79560fd3
-def _check(draws: int, level: float, method: str, one_class: str) -> None:
-    "Refuse settings that mean nothing."
-    if not isinstance(draws, int | np.integer) or draws < 2: raise ValueError(f"draws must be an integer of at least 2, got {draws!r}; 1000 is usual")
-    if not 0 < level < 1: raise ValueError(f"level must lie between 0 and 1, got {level}; 0.95 and not 95")
-    if method not in (known := ('percentile', 'basic', 'bca')): raise ValueError(f"method must be one of {known}, got {method!r}")
-    if one_class not in (known := ('discard', 'stratify', 'error')): raise ValueError(f"one_class must be one of {known}, got {one_class!r}")
-
 def _rows_alike(arrays: Iterable) -> list[np.ndarray]:
     "Arrays with one row a question, or a `ValueError`."
     arrays = [np.asarray(a) for a in arrays]
@@ -199,36 +218,43 @@ def _rows_alike(arrays: Iterable) -> list[np.ndarray]:
     if len(arrays[0]) < 2: raise ValueError(f"arrays must have at least 2 rows to resample, got {len(arrays[0])}")
     return arrays
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #cd50d28a
 def _defined(d: np.ndarray, one_class: str) -> np.ndarray:
     "The draws that have a value; too few, or any missing under 'error', raises `ValueError`."
     ok = ~np.isnan(d)
     if ok.all(): return d
-    if one_class == 'error': raise ValueError(f"{(~ok).sum()} of {len(d)} resamples have no value (one class only); use one_class='discard' or 'stratify'")
-    if ok.sum() < max(2, len(d) / 2): raise ValueError(f"{(~ok).sum()} of {len(d)} resamples have no value (one class only): too few to speak of an interval")
+    fault = f"{(~ok).sum()} of {len(d)} resamples have no value (one class only)"
+    if one_class == 'error': raise ValueError(f"{fault}; use one_class='discard' or 'stratify'")
+    if ok.sum() < max(2, len(d) / 2): raise ValueError(f"{fault}; too few are left for an interval")
     return d[ok]
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #cfe72acf
 def _class_of(x: np.ndarray) -> np.ndarray: # (n,) bool
     "The classes to stratify by."
-    if x.ndim != 1 or not np.isin(x, (0, 1)).all(): raise ValueError(f"one_class='stratify' needs 0/1 grades as the last array, got {x.dtype} of shape {x.shape}; or pass strata")
+    if x.ndim != 1 or not np.isin(x, (0, 1)).all():
+        raise ValueError(f"one_class='stratify' needs 0/1 grades as the last array, got {x.dtype} of shape {x.shape}; or pass strata")
     return x.astype(bool)
 
-# %% ../../nbs/measure/02_bootstrap.ipynb #cd50d28a
-def _from_draws(kept: np.ndarray, draws: int, estimate: float, level: float, method: str, accel: Callable[[], float], n: int, units: int) -> Interval:
+# %% ../../nbs/measure/02_bootstrap.ipynb #7f4da94c
+def _from_draws(kept: np.ndarray, draws: int, estimate: float, level: float, method: str, accel: Callable[[], float],
+                n: int, units: int) -> Interval:
     "The interval of the draws that have a value."
     lo, hi, how = _ends(kept, estimate, level, method, accel)
     if len(kept) < draws: how += f'; {draws - len(kept)} of {draws} resamples discarded'
     return Interval(estimate, float(lo), float(hi), level, how, n, units, len(kept))
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #7e2c82a3
 def _interval(full: Callable[[], float], value: Counted, arrays: list[np.ndarray], unit: np.ndarray, units: int, strata,
               draws: int, level: float, method: str, one_class: str, seed: int) -> Interval:
     "Draw, and turn the draws into an interval."
-    _check(draws, level, method, one_class)
+    _check(draws, seed, level, method, one_class)
     if strata is None and one_class == 'stratify': strata = _class_of(arrays[-1])
     estimate, layers = float(full()), _layers(strata, unit, units)
     if not np.isfinite(estimate): raise ValueError(f"the statistic must be finite on the full data, got {estimate}; are there missing values?")
     d = np.concatenate([value(_block(units, i, rows, seed, layers)) for i, rows in _starts(units, draws)])
     return _from_draws(_defined(d, one_class), draws, estimate, level, method, lambda: _acceleration(value, units, seed), len(unit), units)
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #53fed4a8
 def bootstrap(
     stat: Callable,            # takes the arrays, gives a number; `auroc`, `ece`, `brier_top`, `conf_gap` and `np.mean` have a fast path
     *arrays: Any,              # one row a question each, e.g. conf, correct
@@ -243,7 +269,8 @@ def bootstrap(
     "Bootstrap interval of a statistic of questions; not for ECE, which has `ece_interval`."
     arrays_ = _rows_alike(arrays)
     unit, units = _units(cluster, len(arrays_[0]))
-    return _interval(lambda: stat(*arrays_), _counted(stat, arrays_, unit, units), arrays_, unit, units, strata, draws, level, method, one_class, seed)
+    value = _counted(stat, arrays_, unit, units)
+    return _interval(lambda: stat(*arrays_), value, arrays_, unit, units, strata, draws, level, method, one_class, seed)
 
 # %% ../../nbs/measure/02_bootstrap.ipynb #bfc2dec8
 def auroc_draws(
@@ -257,11 +284,12 @@ def auroc_draws(
     "AUROC of bootstrap resamples; data of one class raise `ValueError`."
     score, correct = check_scores(score, correct)
     auroc(score, correct)
-    _check(draws, .95, 'percentile', one_class)
+    _check(draws, seed, one_class=one_class)
     unit, units = _units(cluster, len(score))
     value, layers = _auroc_of(score, correct, unit, units), _layers(correct if one_class == 'stratify' else None, unit, units)
     return _defined(np.concatenate([value(_block(units, i, rows, seed, layers)) for i, rows in _starts(units, draws)]), one_class)
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #324572a2
 def mean_draws(
     x,                # (n,) a number for each question, e.g. correct, or the Brier loss
     draws: int = 1000,
@@ -270,7 +298,7 @@ def mean_draws(
 ) -> np.ndarray:      # (draws,) mean of each resample
     "Mean of bootstrap resamples."
     x, _ = check_scores(x, np.zeros(np.shape(x), bool))
-    _check(draws, .95, 'percentile', 'error')
+    _check(draws, seed)
     unit, units = _units(cluster, len(x))
     value, layers = _mean_of(x.astype(float), unit, units), _layers(None, unit, units)
     return np.concatenate([value(_block(units, i, rows, seed, layers)) for i, rows in _starts(units, draws)])
@@ -285,7 +313,8 @@ def auroc_intervals(
     threads: int = 2,       # the result does not depend on it
 ) -> list[Interval]:        # in the order of `pairs`, percentile
     "Bootstrap intervals of AUROC for many data sets; the same seed gives data sets of one size the same resamples."
-    _check(draws, level, 'percentile', 'discard')
+    _check(draws, seed, level)
+    if threads < 1: raise ValueError(f"threads must be at least 1, got {threads}")
     data = [check_scores(*p) for p in pairs]
     estimate = [auroc(*p) for p in data]
     value = [_auroc_of(s, c, *_units(None, len(s))) for s, c in data]
@@ -300,7 +329,8 @@ def auroc_intervals(
     with ThreadPoolExecutor(threads) as pool:
         for done, _ in enumerate(pool.map(block, jobs), 1):
             if progress: progress(done, len(jobs))
-    return [_from_draws(_defined(d, 'discard'), draws, e, level, 'percentile', lambda: 0., n, n) for d, e, n in zip(out, estimate, [len(s) for s, _ in data], strict=True)]
+    def interval(d, e, n): return _from_draws(_defined(d, 'discard'), draws, e, level, 'percentile', lambda: 0., n, n)
+    return [interval(d, e, len(s)) for d, e, (s, _) in zip(out, estimate, data, strict=True)]
 
 # %% ../../nbs/measure/02_bootstrap.ipynb #410a471a
 def bootstrap_diff(
@@ -322,3 +352,89 @@ def bootstrap_diff(
     unit, units = _units(cluster, len(a[0]))
     of_a, of_b = _counted(stat, a, unit, units), _counted(stat, b, unit, units)
     return _interval(lambda: stat(*a) - stat(*b), lambda w: of_a(w) - of_b(w), a, unit, units, strata, draws, level, method, one_class, seed)
+
+# %% ../../nbs/measure/02_bootstrap.ipynb #a3e058f4
+class Swap(NamedTuple):
+    "A paired permutation test."
+    estimate: float # stat(a) - stat(b)
+    p: float        # two-sided, never 0
+    n: int          # questions
+    clusters: int   # what was swapped: clusters, or the questions themselves
+    draws: int      # random swaps
+
+# %% ../../nbs/measure/02_bootstrap.ipynb #242fb45d
+def _swaps(units: int, draws: int, seed: int) -> Iterable[np.ndarray]: # (rows, units) bool: which units are swapped
+    rows = max(1, 2**20 // units)
+    for i in range(0, draws, rows):
+        yield np.random.default_rng([seed, 3, i]).integers(0, 2, (min(rows, draws - i), units), np.uint8).astype(bool)
+
+# %% ../../nbs/measure/02_bootstrap.ipynb #ab05a5b8
+def permutation_test(
+    stat: Callable,    # takes the arrays of one model, gives a number; means are fast: np.mean, `brier_top`, `conf_gap`
+    a: Sequence,       # arrays of model a, e.g. (conf, correct)
+    b: Sequence,       # arrays of model b, the same questions in the same order
+    cluster=None,      # (n,) names; whole clusters are swapped. None: each question by itself
+    draws: int = 5000, # random swaps; p is at least 1 / (draws + 1)
+    seed: int = 0,
+) -> Swap:
+    "Two-sided swap test of two models on the same questions; p = (1 + hits) / (1 + draws)."
+    a, b = _rows_alike(a), _rows_alike(b)
+    shapes = [[x.shape for x in m] for m in (a, b)]
+    if shapes[0] != shapes[1]: raise ValueError(f"both models need arrays of the same shapes, got {shapes[0]} and {shapes[1]}")
+    _check(draws, seed)
+    unit, units = _units(cluster, n := len(a[0]))
+    estimate = float(stat(*a) - stat(*b))
+    if not np.isfinite(estimate): raise ValueError(f"the difference must be finite on the full data, got {estimate}; are there missing values?")
+    if stat in _MEANS:
+        gap = np.bincount(unit, np.asarray(_MEANS[stat](*a), float) - _MEANS[stat](*b), units)
+        d = np.concatenate([(gap.sum() - 2 * (s @ gap)) / n for s in _swaps(units, draws, seed)])
+    else:
+        def swapped(s, x, y): return [np.where(s[unit].reshape(-1, *[1] * (u.ndim - 1)), v, u) for u, v in zip(x, y, strict=True)]
+        d = np.array([stat(*swapped(s, a, b)) - stat(*swapped(s, b, a)) for rows in _swaps(units, draws, seed) for s in rows])
+    hits = int((np.abs(d) >= abs(estimate) * (1 - 1e-9) - 1e-12).sum()) # equal but for rounding counts as equal
+    return Swap(estimate, (1 + hits) / (1 + draws), n, units, draws)
+
+# %% ../../nbs/measure/02_bootstrap.ipynb #fbd3852d
+def _nearest(d: np.ndarray, var: np.ndarray, lam: float) -> np.ndarray: # (bins,) gaps nearest to d with a smaller (lam > 0) or larger sum
+    return np.sign(d) * np.maximum(np.abs(d) - lam * var, 0)
+
+# %% ../../nbs/measure/02_bootstrap.ipynb #14714a50
+def _solve(d: np.ndarray, noise: np.ndarray, share: float, above: bool) -> float:
+    "The true error at which the share of draws at or above (or at or below) the observed ECE is `share`; 0 if there is none."
+    seen, var = np.abs(d).sum(), (noise**2).mean(0)
+    def part(lam):
+        t = np.abs(_nearest(d, var, lam) + noise).sum(1)
+        return (t >= seen - 1e-12).mean() if above else (t <= seen + 1e-12).mean()
+    top = (np.abs(d[var > 0]) / var[var > 0]).max(initial=0) # from here on all gaps are 0
+    lo, hi = top, -top - 10 / np.sqrt(var.max())             # lam falls as the error grows
+    if part(lo) >= share if above else part(lo) < share: return 0.
+    for _ in range(40):
+        mid = (lo + hi) / 2
+        if (part(mid) >= share) == above: hi = mid
+        else: lo = mid
+    return float(min(1, np.abs(_nearest(d, var, (lo + hi) / 2)).sum()))
+
+# %% ../../nbs/measure/02_bootstrap.ipynb #46e065b8
+def ece_interval(
+    conf,               # (n,) confidence in the given answer, in [0, 1]
+    correct,            # (n,) bool or 0/1
+    bins: int = 15,     # of equal width; the interval is for the true ECE of these bins
+    level: float = .95,
+    cluster=None,       # (n,) names; None: each question by itself
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:          # lo may be 0: calibrated in these bins; estimate is median-unbiased, not the plug-in
+    "Interval for ECE by inverting a bootstrap test; its simulated coverage is in this notebook."
+    conf, correct = check_pairs(conf, correct)
+    _check(draws, seed, level)
+    _rows_alike([conf])
+    unit, units = _units(cluster, len(conf))
+    sums, size = _bin_sums(conf, correct, bins, unit, units), np.bincount(unit, minlength=units).astype(float)
+    d = sums.sum(1) / len(conf)
+    blocks = [_block(units, i, rows, seed, [np.arange(units)]).astype(float) for i, rows in _starts(units, draws)]
+    noise = np.hstack([(sums @ w) / (size @ w) for w in blocks]).T - d
+    how, tail = f'ece{bins}, inverted bootstrap', (1 - level) / 2
+    if not noise.any():
+        return Interval(t := float(np.abs(d).sum()), t, t, level, how + '; degenerate: all resamples equal', len(conf), units, draws)
+    lo, mid, hi = (_solve(d, noise, s, up) for s, up in ((tail, True), (.5, True), (tail, False)))
+    return Interval(mid, lo, hi, level, how, len(conf), units, draws)
