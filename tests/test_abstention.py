@@ -145,7 +145,7 @@ def same_law(draws, exact):
     assert (np.abs(freq - prob) < 5 * np.sqrt(prob * (1 - prob) / len(got)) + 1e-9).all()
 
 @pytest.mark.parametrize('penalty', [1, 2])
-@pytest.mark.parametrize('sets,k', [(TINY, 2), (TINY[:1], 3)])
+@pytest.mark.parametrize('sets,k', [(TINY, 2), (TINY[:1], 3), (TINY, 3)])
 def test_draws_follow_the_law_of_all_subsets(sets, k, penalty):
     grid = np.array([-1e-4, .25, .5, .8])
     same_law(draw_abstention(sets, k, penalty, grid, draws=20_000, seed=1), enumerate_draws(sets, k, lambda x: fit_threshold_plaut(x, penalty, grid), penalty))
