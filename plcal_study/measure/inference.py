@@ -17,7 +17,8 @@ from .predictions import check_scores
 
 # %% auto #0
 __all__ = ['Test', 'auroc_interval', 'Delong', 'delong', 'MannWhitney', 'mann_whitney', 'mcnemar', 'mean_difference', 'pearson',
-           'spearman', 'kendall', 'holm', 'bh']
+           'spearman', 'kendall', 'holm', 'bh', 'Equivalence', 'tost', 'answer', 'power_mean', 'power_correlation',
+           'n_for_mean', 'detectable_correlation', 'Mixed', 'mixed_model', 'leave_one_out']
 
 # %% ../../nbs/measure/03_inference.ipynb #88d8907b
 class Test(NamedTuple):
@@ -65,6 +66,7 @@ def _clusters(cluster, n: int) -> tuple[np.ndarray | None, int]: # (n,) int code
     if cluster is None: return None, n
     cluster = np.asarray(cluster)
     if cluster.shape != (n,): raise ValueError(f"cluster must have shape ({n},), a name for each row, got {cluster.shape}")
+    if cluster.dtype.kind in 'fc': raise ValueError(f"cluster must be names or integers, got {cluster.dtype}; a missing cluster needs a name of its own")
     codes, names = pd.factorize(cluster)
     if (codes < 0).any(): raise ValueError(f"cluster has a missing value in row {int(np.argmax(codes < 0))}; give that question a cluster of its own")
     if len(names) < 2: raise ValueError(f"at least 2 clusters are needed, got {len(names)}; without cluster each question counts by itself")
@@ -78,7 +80,7 @@ def _sides(correct: np.ndarray, codes: np.ndarray | None) -> tuple[int, int]:
 def _influence(v: np.ndarray, auc: float, correct: np.ndarray, codes: np.ndarray | None) -> np.ndarray: # (units,)
     "What each question, or cluster, adds to AUROC; the variance is the sum of squares."
     psi = v - auc
-    for rows, k in zip((correct, ~correct), _sides(correct, codes)): psi[rows] *= math.sqrt(k / (k - 1)) / rows.sum()
+    for rows, k in zip((correct, ~correct), _sides(correct, codes), strict=True): psi[rows] *= math.sqrt(k / (k - 1)) / rows.sum()
     return psi if codes is None else np.bincount(codes, psi)
 
 # %% ../../nbs/measure/03_inference.ipynb #e1106ef3
@@ -113,7 +115,7 @@ def auroc_interval(
         if min(n1, n0) > 1: var = wins.var(ddof=1) / (4 * n0**2 * n1) + losses.var(ddof=1) / (4 * n1**2 * n0)
     else:
         v, auc = _placements(score, correct)
-        var = float((_influence(v, auc, correct, codes)**2).sum()) if min(n1, n0) > 1 else math.nan
+        var = float(np.square(_influence(v, auc, correct, codes)).sum()) if min(n1, n0) > 1 else math.nan
     lo, hi = _auroc_bounds(auc, var, n1, n0, level, math.inf if codes is None else k - 1)
     method = 'Newcombe, score' if not var > 1e-30 else 'DeLong, logit' if codes is None else 'Obuchowski, logit'
     return Interval(auc, lo, hi, level, method, len(score), k, 0)
@@ -121,7 +123,8 @@ def auroc_interval(
 def _both(correct: np.ndarray, least: int = 1) -> None:
     "A `ValueError` unless at least so many answers are right, and so many wrong."
     right, wrong = int(correct.sum()), int((~correct).sum())
-    if min(right, wrong) < least: raise ValueError(f"correct must hold at least {least} right and {least} wrong, got {right} right and {wrong} wrong; AUROC compares the two")
+    if min(right, wrong) < least:
+        raise ValueError(f"correct must hold at least {least} right and {least} wrong, got {right} right and {wrong} wrong; AUROC compares the two")
 
 # %% ../../nbs/measure/03_inference.ipynb #ef65351c
 @dataclass(frozen=True, eq=False)
@@ -160,14 +163,14 @@ def delong(
     "AUROCs of one, two or m models on the same questions with their covariance (DeLong et al. 1988; Obuchowski 1997); `ValueError` when a kind is missing."
     if not len(scores): raise ValueError("scores must have shape (m, n), got no model")
     if np.ndim(scores[0]) == 0: scores = [scores]
-    grades = [correct] * len(scores) if np.ndim(correct[0]) == 0 else correct
+    grades = correct if len(correct) and np.ndim(correct[0]) else [correct] * len(scores)
     if len(grades) != len(scores): raise ValueError(f"correct must have a row for each of {len(scores)} models, or one for all, got {len(grades)}")
     codes, k = _clusters(cluster, len(scores[0]))
-    out = [_one(*check_scores(s, c), codes, level, math.inf if codes is None else k - 1) for s, c in zip(scores, grades)]
+    out = [_one(*check_scores(s, c), codes, level, math.inf if codes is None else k - 1) for s, c in zip(scores, grades, strict=True)]
     if len({len(o[1]) for o in out}) > 1: raise ValueError(f"scores must be of the same questions, got lengths {[len(s) for s in scores]}")
-    auc, psi, lo, hi = (np.array(c) for c in zip(*out))
+    auc, psi, lo, hi = (np.array(c) for c in zip(*out, strict=True))
     df, method = (math.inf, 'DeLong') if codes is None else (k - 1, 'Obuchowski')
-    return Delong(auc, psi @ psi.T, lo, hi, level, len(scores[0]), df, method, psi)
+    return Delong(auc, np.einsum('ik,jk->ij', psi, psi), lo, hi, level, len(scores[0]), df, method, psi)
 
 def _one(score: np.ndarray, correct: np.ndarray, codes: np.ndarray | None, level: float, df: float) -> tuple[float, np.ndarray, float, float]:
     "AUROC, influences and bounds of one model."
@@ -177,28 +180,29 @@ def _one(score: np.ndarray, correct: np.ndarray, codes: np.ndarray | None, level
     if min(n1, n0) < 2: raise ValueError(f"at least 2 clusters must hold a right answer and 2 a wrong one, got {n1} and {n0}")
     v, auc = _placements(score, correct)
     psi = _influence(v, auc, correct, codes)
-    return auc, psi, *_auroc_bounds(auc, float(psi @ psi), n1, n0, level, df)
+    return auc, psi, *_auroc_bounds(auc, float(np.square(psi).sum()), n1, n0, level, df)
 
 # %% ../../nbs/measure/03_inference.ipynb #99b31ef2
 def _contrast(d: Delong, w: np.ndarray) -> Test:
     "Interval and test of a weighted sum; its variance is that of the summed influences, so nothing cancels."
-    if w.shape != d.auc.shape or abs(w.sum()) > 1e-9 * np.abs(w).sum(): raise ValueError(f"weights must have shape {d.auc.shape} and sum to 0, got {w.tolist()}")
-    est, psi = float(w @ d.auc), w @ d.influence
+    if w.shape != d.auc.shape or not abs(w.sum()) <= 1e-9 * np.abs(w).sum():
+        raise ValueError(f"weights must have shape {d.auc.shape} and sum to 0, got {w.tolist()}")
+    est, psi = float(w @ d.auc), np.einsum('m,mk->k', w, d.influence)
     if not est and not psi.any(): return Test(0., 0., 0., 1., d.n, d.method)
-    if (se := math.sqrt(float(psi @ psi))) < 1e-10 * abs(est): raise ValueError(f"the difference {est:.3g} has variance 0, so DeLong has no test for it; use a permutation test")
+    if (se := math.sqrt(float(np.square(psi).sum()))) < 1e-10 * abs(est):
+        raise ValueError(f"the difference {est:.3g} has variance 0, so DeLong has no test for it; use a permutation test")
     half = _level(d.level, d.df) * se
     return Test(est, est - half, est + half, _p(est / se, d.df), d.n, d.method)
 
 def _equal(d: Delong) -> float:
     "Wald test that all AUROCs are the same, in the space that their influences span; Hotelling's F if clustered."
     psi, diff = d.influence[1:] - d.influence[0], d.auc[1:] - d.auc[0]
-    val, vec = np.linalg.eigh(psi @ psi.T) if len(diff) else (np.zeros(0), np.zeros((0, 0)))
+    if (free := d.df + 1 - len(diff)) < 1: raise ValueError(f"{d.df + 1:g} clusters are too few to compare {len(d.auc)} models at once; compare two at a time")
+    val, vec = np.linalg.eigh(np.einsum('ik,jk->ij', psi, psi)) if len(diff) else (np.zeros(0), np.zeros((0, 0)))
     keep = val > 1e-10 * d.cov.diagonal().max()
     wald, rank = float(((vec.T @ diff)[keep]**2 / val[keep]).sum()), int(keep.sum())
     if not rank: return 1.
-    if math.isinf(d.df): return float(stats.chi2.sf(wald, rank))
-    if (free := d.df + 1 - rank) < 1: raise ValueError(f"{d.df + 1:g} clusters are too few to compare {rank + 1} models at once; compare two at a time")
-    return float(stats.f.sf(wald * free / (rank * d.df), rank, free))
+    return float(stats.chi2.sf(wald, rank) if math.isinf(free) else stats.f.sf(wald * free / (rank * d.df), rank, free))
 
 # %% ../../nbs/measure/03_inference.ipynb #69d9ffaa
 class MannWhitney(NamedTuple):
@@ -212,7 +216,8 @@ class MannWhitney(NamedTuple):
     u: float        # Mann–Whitney U of the right answers
     auroc: float    # u / (right × wrong)
 
-    def __str__(self) -> str: return f'U = {self.u:g}, AUROC {self.auroc:.3f}, rank-biserial {self.estimate:.3f} [{self.lo:.3f}, {self.hi:.3f}], p = {self.p:.2g}, n = {self.n}'
+    def __str__(self) -> str:
+        return f'U = {self.u:g}, AUROC {self.auroc:.3f}, rank-biserial {self.estimate:.3f} [{self.lo:.3f}, {self.hi:.3f}], p = {self.p:.2g}, n = {self.n}'
 
 def mann_whitney(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
@@ -271,7 +276,7 @@ def mean_difference(
 def _columns(x, y, names: tuple[str, str], least: int) -> tuple[np.ndarray, np.ndarray]: # two (n,) float64
     "Two columns of finite numbers of the same length, or a `ValueError` that names the fault."
     cols = []
-    for v, name in zip((x, y), names):
+    for v, name in zip((x, y), names, strict=True):
         v = np.asarray(v)
         if v.ndim != 1 or v.dtype.kind not in 'bfiu': raise ValueError(f"{name} must be numbers of shape (n,), got {v.dtype} of shape {v.shape}")
         if not (ok := np.isfinite(v)).all(): raise ValueError(f"{name} must be finite, got {v[~ok][0]} in row {int(np.argmin(ok))}; drop the row from both")
@@ -283,15 +288,17 @@ def _columns(x, y, names: tuple[str, str], least: int) -> tuple[np.ndarray, np.n
 # %% ../../nbs/measure/03_inference.ipynb #d19f5128
 def _correlation(r: float, c: float, n: int, p: float, near: float, level: float, method: str) -> Test:
     "A correlation with Fisher's interval: c/√n is the standard error of atanh r; at ±1 it is computed at the nearest value, 1 − near."
+    if abs(r) > 1 - 1e-12: r = math.copysign(1, r) # rounding
     q, edge = _level(level), math.copysign(min(abs(r), 1 - near), r)
     lo, hi = (math.tanh(math.atanh(edge) + s * q * c) if abs(edge) < 1 else r for s in (-1, 1))
-    return Test(float(r), float(min(lo, r)) if r < 1 else lo, float(max(hi, r)), float(p), n, method)
+    return Test(float(r), float(min(lo, r)), float(max(hi, r)), float(p), n, method)
 
 def _varied(x, y) -> tuple[np.ndarray, np.ndarray]:
     "Two columns of at least 5 rows that both vary."
     x, y = _columns(x, y, ('x', 'y'), 5)
     for v, name in ((x, 'x'), (y, 'y')):
-        if np.linalg.norm(v - v.mean()) <= 1e-13 * abs(v.mean()) * math.sqrt(len(v)) : raise ValueError(f"{name} is constant at {v[0]:g}; a correlation needs two columns that vary")
+        if np.linalg.norm(v - v.mean()) <= 1e-13 * abs(v.mean()) * math.sqrt(len(v)):
+            raise ValueError(f"{name} is constant at {v[0]:g}; a correlation needs two columns that vary")
     return x, y
 
 def pearson(
@@ -310,9 +317,10 @@ def spearman(
     y: np.ndarray,      # (n,) finite numbers
     level: float = .95, # of the interval, in (0, 1)
 ) -> Test:              # estimate in [−1, 1]
-    "Spearman's rank correlation with the interval of Bonett & Wright (2000) and the t test of the ranks."
+    "Spearman's rank correlation with the interval of Bonett & Wright (2000) and the t test of the ranks, p at least that of one order in n!."
     x, y = _varied(x, y)
     (r, p), n = stats.spearmanr(x, y), len(x)
+    if n < 20: p = max(p, 2 / math.factorial(n))
     return _correlation(r, math.sqrt((1 + r**2 / 2) / (n - 3)), n, p, 12 / (n**3 - n), level, 'Spearman, Bonett–Wright')
 
 def kendall(
@@ -330,7 +338,8 @@ def _ps(p) -> np.ndarray: # (m,) float64
     "P values in [0, 1], or a `ValueError` that names the fault."
     p = np.asarray(p, float)
     if p.ndim != 1 or not len(p): raise ValueError(f"p must have shape (m,) with m > 0, got {p.shape}")
-    if not (ok := (p >= 0) & (p <= 1)).all(): raise ValueError(f"p must lie in [0, 1], got {p[~ok][0]} at {int(np.argmin(ok))}; a test without a p value is not a test: leave it out")
+    if not (ok := (p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p must lie in [0, 1], got {p[~ok][0]} at {int(np.argmin(ok))}; a test without a p value is not a test: leave it out")
     return p
 
 def holm(
@@ -348,3 +357,199 @@ def bh(
 ) -> np.ndarray:   # (m,) adjusted, in the order given
     "Benjamini and Hochberg's p values: reject where ≤ α, and of the rejected an expected share ≤ α is false."
     return stats.false_discovery_control(_ps(p), method='bh')
+
+# %% ../../nbs/measure/03_inference.ipynb #0d7cb81c
+class Equivalence(NamedTuple):
+    "Is an effect smaller than a margin?"
+    estimate: float  # the effect
+    lo: float        # lower end of the interval of level 1 − 2α
+    hi: float        # upper end
+    p: float         # of the null that the effect is outside the margin, in [0, 1]
+    margin: float    # the smallest effect of interest
+    equivalent: bool # p ≤ α: the whole interval lies inside ± margin
+
+def tost(
+    estimate: float,       # the effect, e.g. a difference of Brier scores
+    se: float,             # its standard error, > 0
+    margin: float,         # smallest effect of interest, > 0, in the unit of the effect
+    alpha: float = .05,    # of each of the two tests, in (0, .5)
+    df: float = math.inf,  # degrees of freedom of se; infinite: normal
+) -> Equivalence:
+    "Two one-sided tests that an effect lies inside ± margin (Schuirmann 1987); raises `ValueError` unless se and margin are positive."
+    for name, x in (('se', se), ('margin', margin), ('df', df)):
+        if not x > 0: raise ValueError(f"{name} must be positive, got {x}")
+    if not math.isfinite(estimate) or math.isinf(se): raise ValueError(f"estimate and se must be finite, got {estimate} and {se}")
+    if not 0 < alpha < .5: raise ValueError(f"alpha must lie in (0, 0.5), got {alpha}")
+    half, worst = _level(1 - 2*alpha, df) * se, (abs(estimate) - margin) / se
+    p = float(special.ndtr(worst) if math.isinf(df) else special.stdtr(df, worst))
+    return Equivalence(estimate, estimate - half, estimate + half, p, margin, p <= alpha)
+
+# %% ../../nbs/measure/03_inference.ipynb #45626704
+def answer(
+    lo: float,         # lower end of the interval of the effect
+    hi: float,         # upper end
+    least: float = 0., # what the claim says the effect exceeds
+) -> str:              # 'yes', 'no' or 'undecided'
+    "Does the effect exceed `least`? Yes if the whole interval does, no if none of it does, undecided otherwise."
+    if not lo <= hi: raise ValueError(f"lo must not exceed hi, got {lo} and {hi}")
+    if not math.isfinite(least): raise ValueError(f"least must be finite, got {least}")
+    return 'yes' if lo > least else 'no' if hi <= least else 'undecided'
+
+# %% ../../nbs/measure/03_inference.ipynb #84e228e4
+def power_mean(
+    diff: float,        # true mean difference
+    sd: float,          # standard deviation of the paired differences, > 0
+    n: int,             # questions, ≥ 2, or clusters with the sd of their means
+    level: float = .95, # 1 − α of the two-sided test
+) -> float:             # in [0, 1]
+    "Chance that a paired t test finds a true mean difference."
+    if not sd > 0 or not math.isfinite(sd + diff): raise ValueError(f"sd must be positive and diff finite, got {sd} and {diff}")
+    if n < 2: raise ValueError(f"n must be at least 2, got {n}")
+    q, shift = _level(level, n - 1), diff / sd * math.sqrt(n)
+    return float(stats.nct.sf(q, n - 1, shift) + stats.nct.cdf(-q, n - 1, shift)) if abs(shift) < 30 else 1.
+
+def power_correlation(
+    r: float,           # true correlation, in (−1, 1)
+    n: int,             # pairs, e.g. models, ≥ 5
+    level: float = .95, # 1 − α of the two-sided test
+) -> float:             # in [0, 1]
+    "Chance that the test of Pearson's r finds a true correlation, by Fisher's transformation with its bias r / 2(n − 1)."
+    if not -1 < r < 1: raise ValueError(f"r must lie in (-1, 1), got {r}")
+    if n < 5: raise ValueError(f"n must be at least 5, got {n}")
+    t = _level(level, n - 2)
+    edge, mean, root = math.atanh(t / math.sqrt(n - 2 + t*t)), math.atanh(r) + r / (2 * (n - 1)), math.sqrt(n - 3)
+    return float(special.ndtr((mean - edge) * root) + special.ndtr((-mean - edge) * root))
+
+# %% ../../nbs/measure/03_inference.ipynb #d68f2775
+def n_for_mean(
+    diff: float,        # true mean difference, not 0
+    sd: float,          # standard deviation of the paired differences, > 0
+    power: float = .8,  # wanted chance to find it, in (0, 1)
+    level: float = .95, # 1 − α of the two-sided test
+) -> int:
+    "The smallest number of questions at which `power_mean` reaches the wanted power."
+    if not 0 < power < 1: raise ValueError(f"power must lie in (0, 1), got {power}")
+    if not diff: raise ValueError("diff must not be 0: no number of questions shows a difference that is not there")
+    lo, hi = 1, 2
+    while power_mean(diff, sd, hi, level) < power: lo, hi = hi, 2 * hi
+    while hi - lo > 1:
+        mid = (lo + hi) // 2
+        lo, hi = (mid, hi) if power_mean(diff, sd, mid, level) < power else (lo, mid)
+    return hi
+
+def detectable_correlation(
+    n: int,             # pairs, e.g. models, ≥ 5
+    power: float = .8,  # wanted chance to find it, in (0, 1)
+    level: float = .95, # 1 − α of the two-sided test
+) -> float:             # in (0, 1)
+    "The weakest true correlation that is found with this power."
+    if not 1 - level < power < 1: raise ValueError(f"power must lie in ({1 - level:.3g}, 1), got {power}")
+    return float(brentq(lambda r: power_correlation(r, n, level) - power, 0, 1 - 1e-12))
+
+# %% ../../nbs/measure/03_inference.ipynb #26dab129
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    "Fixed effects of a table of cells in which groups share random effects."
+    terms: pd.DataFrame  # a row for each term: estimate, lo, hi, p, df
+    sd: dict[str, float] # standard deviation of each random effect and of the 'rest'; empty after a fallback
+    method: str          # 'REML' or 'least squares, cluster jackknife'
+    why: str             # why the mixed model was not used, or ''
+    n: int               # cells
+    groups: dict[str, int] # levels of each factor
+
+    def __getitem__(self, term: str) -> Test:
+        "One term as a `Test`."
+        t = self.terms.loc[term].to_dict()
+        return Test(t['estimate'], t['lo'], t['hi'], t['p'], self.n, self.method)
+
+def mixed_model(
+    df: pd.DataFrame,             # a row for each cell, no missing values
+    formula: str,                 # e.g. 'auroc ~ acc + C(prompt)'; a factor of two levels belongs here
+    groups: str | Sequence[str],  # columns with a random effect each, crossed; errors cluster by the first
+    level: float = .95,           # of the intervals
+) -> Mixed:
+    "Linear mixed model by REML with t tests, or cluster-jackknifed least squares where that fails; raises `ValueError` on missing values."
+    names = [groups] if isinstance(groups, str) else list(groups)
+    y, x = _design(df, formula, names)
+    codes = {g: pd.factorize(df[g])[0] for g in names}
+    free = _free(x.to_numpy(), list(codes.values()))
+    beta, se, sd, why = _reml(y, x.to_numpy(), codes)
+    if why: beta, se, free = *_jackknife(y, x.to_numpy(), codes[names[0]]), np.full(x.shape[1], codes[names[0]].max())
+    half = np.array([_level(level, f) for f in free]) * se
+    p = [_p(ratio, f) for ratio, f in zip(beta / se, free, strict=True)]
+    terms = pd.DataFrame(dict(estimate=beta, lo=beta - half, hi=beta + half, p=p, df=free), index=list(x.columns))
+    method = 'least squares, cluster jackknife' if why else 'REML'
+    return Mixed(terms, sd, method, why, len(y), {g: int(c.max()) + 1 for g, c in codes.items()})
+
+# %% ../../nbs/measure/03_inference.ipynb #7fb5ec43
+def _design(df: pd.DataFrame, formula: str, names: list[str]) -> tuple[np.ndarray, pd.DataFrame]: # (n,), (n, terms)
+    "Outcome and design of a formula, or a `ValueError` that names the fault."
+    import statsmodels.formula.api as smf # takes a second to load, and only this needs it
+    if missing := [g for g in names if g not in df]: raise ValueError(f"groups must be columns of the table, got {missing[0]!r}; it has {list(df.columns)}")
+    if few := [g for g in names if df[g].nunique() < 3]:
+        raise ValueError(f"a random effect needs at least 3 levels, {few[0]!r} has {df[few[0]].nunique()}; put it into the formula as C({few[0]})")
+    used = [c for c in df.columns if c in names or c in formula]
+    if (gaps := df[used].isna().any()).any(): raise ValueError(f"column {gaps.idxmax()!r} has missing values; drop these cells, and say so")
+    m = smf.ols(formula, df)
+    x = pd.DataFrame(m.exog, columns=m.exog_names)
+    if (rank := np.linalg.matrix_rank(m.exog)) < x.shape[1]: raise ValueError(f"the terms {list(x.columns)} are collinear, of rank {rank}; drop one")
+    if np.ptp(m.endog) == 0: raise ValueError(f"{m.endog_names} is constant at {m.endog[0]:g}")
+    return np.asarray(m.endog, float), x
+
+def _free(x: np.ndarray, codes: list[np.ndarray]) -> np.ndarray: # (terms,)
+    "Degrees of freedom of each term by the between–within rule: levels of the smallest factor within which it is constant, less such terms."
+    free = np.full(x.shape[1], float(len(x) - np.linalg.matrix_rank(x)))
+    for c in codes:
+        _, first = np.unique(c, return_index=True)
+        constant = (x == x[first][c]).all(0)
+        free[constant] = np.minimum(free[constant], len(first) - constant.sum())
+    if (free < 1).any(): raise ValueError("more terms than levels of a group: too few groups for this formula")
+    return free
+
+# %% ../../nbs/measure/03_inference.ipynb #a1370407
+def _reml(y: np.ndarray, x: np.ndarray, codes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, dict[str, float], str]:
+    "Fixed effects, standard errors and random standard deviations by REML; the last item says what is wrong with them, or ''."
+    from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
+    scale = y.std() # statsmodels judges variances against fixed limits
+    dummies = [np.eye(c.max() + 1)[c] for c in codes.values()]
+    vc = VCSpec(list(codes), [[[f'{g}{i}' for i in range(d.shape[1])]] for g, d in zip(codes, dummies, strict=True)], [[d] for d in dummies])
+    none = np.zeros(x.shape[1])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore') # what they say is checked below
+            fit = MixedLM(y / scale, x, np.zeros(len(y)), exog_vc=vc).fit(reml=True, method=['bfgs', 'lbfgs', 'powell'])
+    except (np.linalg.LinAlgError, ValueError) as e: return none, none, {}, f'{type(e).__name__}: {e}'
+    beta, se = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)
+    var = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True)) | {'rest': fit.scale}
+    if not fit.converged: return none, none, {}, 'REML did not converge'
+    if not np.isfinite([*beta, *se, *var.values()]).all() or (se <= 0).any(): return none, none, {}, 'REML gave no standard error'
+    if zero := [g for g, v in var.items() if v < 1e-6]: return none, none, {}, f'the variance of {zero[0]} is 0'
+    if not beta.any(): return none, none, {}, 'REML left every fixed effect at 0'
+    return beta * scale, se * scale, {g: float(np.sqrt(v) * scale) for g, v in var.items()}, ''
+
+def _jackknife(y: np.ndarray, x: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (terms,) each
+    "Least squares, and standard errors from leaving out one cluster at a time (CR3)."
+    beta = np.linalg.lstsq(x, y)[0]
+    k = int(codes.max()) + 1
+    if any(np.linalg.matrix_rank(x[codes != c]) < x.shape[1] for c in range(k)): raise ValueError("a term rests on one cluster alone; drop it or that cluster")
+    without = np.array([np.linalg.lstsq(x[codes != c], y[codes != c])[0] for c in range(k)])
+    return beta, np.sqrt(((without - beta)**2).sum(0) * (k - 1) / k)
+
+# %% ../../nbs/measure/03_inference.ipynb #79f3ea43
+def leave_one_out(
+    groups,                                # (n,) str or int: the family of each row
+    stat: Callable[[np.ndarray], Any],     # takes the kept rows, a mask (n,) bool; returns a Test or a number
+) -> pd.DataFrame: # a row for all ('') and for each group left out, with the rows kept and estimate (lo, hi, p)
+    "A statistic with each group left out in turn; raises `ValueError`, naming the group, where it cannot be computed."
+    groups = np.asarray(groups)
+    if groups.ndim != 1 or len(names := pd.unique(groups)) < 2:
+        raise ValueError(f"groups must be of shape (n,) with at least 2 names, got shape {groups.shape}")
+    rows = []
+    for name in [None, *names]:
+        keep = np.ones(len(groups), bool) if name is None else groups != name
+        try: value = stat(keep)
+        except ValueError as e: raise ValueError(f"{'all' if name is None else f'without {str(name)!r}'}, {int(keep.sum())} rows: {e}") from e
+        fields = value._asdict() if hasattr(value, '_asdict') else dict(estimate=float(value))
+        shown = {k: fields[k] for k in ('estimate', 'lo', 'hi', 'p') if k in fields}
+        rows.append(dict(left_out='' if name is None else name, kept=int(keep.sum())) | shown)
+    return pd.DataFrame(rows)
