@@ -22,7 +22,7 @@ from ..measure.bootstrap import auroc_intervals
 from ..measure.inference import mann_whitney, pearson
 from ..measure.metrics import brier_top, ece, ece_null, ece_plaut, ece_plaut_width10
 from ..measure.predictions import Predictions, atomic_write, from_grades
-from .data import DATASETS as SOURCES, content_hash, find, read_texts
+from .data import DATASETS as SOURCES, content_hash, find, locate, read_texts
 from .published import ledger, published
 
 # %% auto #0
@@ -153,12 +153,14 @@ def _complete(answers: Mapping[Key, Answers]) -> None:
         if (got := len(answers[key].grade)) != n[key.dataset]: raise ValueError(f"{' '.join(key)} has {got} questions where others have {n[key.dataset]}")
 
 def read(
-    path: str | Path | None = None, # an archive or a folder of text files; None: where `find` finds the set
+    path: str | Path | None = None, # an archive, or a folder that holds it or `main_results/`; None: where `find` finds the set
     data: str | Path | None = None, # the data folder, as for `data_dir`
 ) -> Cohort:
     "All answers, checked; a `ValueError` names the file and the line, `FileNotFoundError` says how to get the data."
     d = SOURCES['plaut2024']
-    texts = read_texts(Path(path) if path else find(d.name, data), d.inside)
+    at = locate(Path(path), d.inside) if path else find(d.name, data)
+    if at is None: raise FileNotFoundError(f"{Path(path or '').name} holds neither {d.inside}/ nor an archive")
+    texts = read_texts(at, d.inside)
     with ThreadPoolExecutor(1) as pool: # the hash runs beside the parser
         digest = pool.submit(content_hash, texts)
         keys = [_key(name) for name in texts]
@@ -342,19 +344,19 @@ def abstention_table(
 # %% ../../nbs/study/24_plaut2024.ipynb #4de074cb
 def _flat(table: str, dataset: str, frame: pd.DataFrame, columns: Mapping[str, str]) -> dict[tuple, float | str]:
     "Columns of a table with a row a model → cells of the ledger."
-    return {(table, MODELS[m], dataset, metric): x for c, metric in columns.items() for m, x in frame[c].to_dict().items() if m in MODELS and x == x}
+    return {(table, MODELS[str(m)], dataset, metric): x for c, metric in columns.items() for m, x in frame[c].to_dict().items() if x == x}
 
 def _auroc_cells(measured: pd.DataFrame) -> dict[tuple, float | str]:
     "Our values for the AUROC tables, the calibration figure's caption and the data sets."
     out: dict[tuple, float | str] = {}
     scored = {c: c for c in ('Q&A accuracy %', *(f'AUROC %, {s}' for s in SCORES.values()))}
-    for d in measured['dataset'].unique():
+    for d in DATASETS:
         counts = {f'p<1e-4, {s}': f'prompts with Mann-Whitney p<1e-4, {s}' for s in SCORES.values()}
         out |= _flat(f'AUROC table ({d}_auroc_table.tex)', d, auroc_table(measured, d), scored | counts)
     main = auroc_table(measured)
     out |= _flat('AUROC table (auroc_table.tex)', 'all5-mean', main, scored)
     out |= _flat('Main AUROC table', '5 datasets x 2 prompts', main, {f'p<1e-4, {s}': f'cells of 10 with Mann-Whitney p<1e-4, {s}' for s in SCORES.values()})
-    out |= {('Dataset table', 'mean over models and prompts', DATASETS[d], c): x for c, col in dataset_table(measured).to_dict().items() for d, x in col.items() if d in DATASETS}
+    out |= {('Dataset table', 'mean over models and prompts', DATASETS[str(d)], c): x for c, col in dataset_table(measured).to_dict().items() for d, x in col.items()}
     for r in correlations(measured).query("accuracy_with == 'auroc'").to_dict('records'):
         out |= {('AUROC-vs-accuracy figure caption', '14 (MSP) / 12 (Max Logit) models', '5-dataset mean', f'{q}, {r["score"]}'): r[c] for q, c in (('Pearson r', 'r'), ('p', 'p'))}
     return out
@@ -363,7 +365,7 @@ def _auroc_cells(measured: pd.DataFrame) -> dict[tuple, float | str]:
 def _abstention_cells(kind: str, dataset: str, table: pd.DataFrame) -> dict[tuple, float | str]:
     "Our values for one table of scores, and one of silence."
     out: dict[tuple, float | str] = {}
-    for r in table[table['model'].isin(list(MODELS))].to_dict('records'):
+    for r in table.to_dict('records'):
         lines = [(SCORES[r['score']], r['points'], r['pct_abstained']), ('no abstention', r['base'], 0.)]
         for name, points, pct in lines if r['score'] == 'norm' else lines[:1]:
             model, how = MODELS[r['model']], f"{name} / {PENALTIES[r['penalty']]}"
@@ -394,12 +396,14 @@ def our_cells(
     measured: pd.DataFrame,         # as `cells` gives it
     made: Mapping[str, pd.DataFrame], # as `tables` gives it
 ) -> dict[tuple, float | str]: # (table, model, dataset, metric) → our value
-    "Our value for each cell of the ledger that the data give."
+    "Our value for each cell of the ledger; a `ValueError` when models or data sets are missing, over which the paper averages."
+    for column, want in ('model', MODELS), ('dataset', DATASETS):
+        if lack := sorted(set(want) ^ set(measured[column])): raise ValueError(f"the ledger is of the whole study; these {column}s are missing or unknown: {', '.join(lack)}")
     out = _auroc_cells(measured)
     error = 'calibration error, MSP, 10 quantile bins'
     out |= _flat('Calibration table', '5 datasets x 2 prompts pooled', made['calibration'], {error: error})
     for kind, name in (('k=20', 'k20'), ('k=10', 'k10'), ('k=half of data', 'khalf')): out |= _abstention_cells(kind, 'all5-mean', made[f'abstention_{name}'])
-    for d in measured['dataset'].unique(): out |= _abstention_cells(d, d, made[f'abstention_{d}'])
+    for d in DATASETS: out |= _abstention_cells(d, d, made[f'abstention_{d}'])
     return out
 
 def reproduce(
@@ -408,7 +412,7 @@ def reproduce(
     draws: int = 1000,              # resamples for the intervals in cells.csv; 0 leaves them out
     seed: int = 0,
 ) -> Reproduction:
-    "All of the paper's tables from the text files, and the ledger; `FileNotFoundError` says how to get the data."
+    "All of the paper's tables from the text files, and the ledger; `FileNotFoundError` says how to get the data, `ValueError` what is wrong with them."
     cohort = read(data=data)
     with ThreadPoolExecutor(1) as pool: # the intervals run beside the tables
         bounds = pool.submit(intervals, cohort, draws, seed) if draws else None

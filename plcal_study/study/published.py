@@ -41,9 +41,9 @@ def is_equal(
     digits: int,       # after the point, as the column prints them
 ) -> bool:
     "Does our value give the printed cell? A number does within half a unit of the last digit, a bound such as '<1e-3' is met by any number below it."
-    if printed.startswith('<'): return not isinstance(ours, str) and ours < float(printed[1:])
+    if printed.startswith('<'): return not isinstance(ours, str) and bool(ours < float(printed[1:]))
     if isinstance(ours, str) or not _is_number(printed): return str(ours) == printed
-    return abs(ours - float(printed)) <= (.5 + 1e-9) * 10.**-digits
+    return bool(abs(ours - float(printed)) <= (.5 + 1e-9) * 10.**-digits)
 
 # %% ../../nbs/study/23_published.ipynb #8bb6d7b5
 COLUMNS = [*KEY, 'published', 'ours', 'status', 'reason']
