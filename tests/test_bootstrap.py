@@ -250,6 +250,9 @@ def test_swap_is_mcnemars():
     assert permutation_test(np.mean, [a], [b], draws=40000).p == pytest.approx(exact, abs=.006)
 
 
+def test_swap_is_never_zero(): assert permutation_test(np.mean, [np.ones(40)], [np.zeros(40)], draws=99).p == 1 / 100
+
+
 def test_swap_fast_and_slow_agree():
     conf, correct = graded(70, 17)
     models, cluster = ((conf**.8, correct), (conf, correct)), np.arange(70) // 3
