@@ -24,18 +24,22 @@ __all__ = ['METRICS', 'bin_ids', 'mass_ids', 'ece', 'ece_mass', 'ece_edges', 'me
 # %% ../../nbs/measure/01_metrics.ipynb #7fa14cd1
 _ROWS = 16384 # rows per step: small enough that a step's arrays stay in the processor's cache
 
+# %% ../../nbs/measure/01_metrics.ipynb #0a9bdc86
 def _count(bins: int) -> int:
     "A number of bins, or a `ValueError`."
     if isinstance(bins, (int, np.integer)) and bins >= 1: return int(bins)
     raise ValueError(f"bins must be a whole number of at least 1, got {bins!r}; for edges of your own use ece_edges")
 
+# %% ../../nbs/measure/01_metrics.ipynb #990dc256
 def _steps(n: int) -> Iterator[slice]: return (slice(i, i + _ROWS) for i in range(0, n, _ROWS))
 
+# %% ../../nbs/measure/01_metrics.ipynb #baed3d8a
 def _pairs(conf, correct) -> tuple[np.ndarray, np.ndarray]: # confidences as floats, also where they came as True and False
     "`check_pairs`, with a floating `conf`."
     conf, correct = check_pairs(conf, correct)
     return (conf if conf.dtype.kind == 'f' else conf.astype(float)), correct
 
+# %% ../../nbs/measure/01_metrics.ipynb #d20ff33f
 def _edges(conf: np.ndarray, bins: int, closed: str) -> np.ndarray: # (bins + 1,) in the precision of `conf`
     "The exact edges m / bins; the one at the closed end of the interval is moved out, so that 0 and 1 fall inside."
     if closed not in ('left', 'right'): raise ValueError(f"closed must be 'left' or 'right', got {closed!r}")
@@ -43,6 +47,7 @@ def _edges(conf: np.ndarray, bins: int, closed: str) -> np.ndarray: # (bins + 1,
     edges[-1 if closed == 'left' else 0] = 2 if closed == 'left' else -1
     return edges
 
+# %% ../../nbs/measure/01_metrics.ipynb #bdabd76f
 def _ids(conf: np.ndarray, edges: np.ndarray, closed: str) -> np.ndarray: # unchecked: for one step of rows
     "The bin of each confidence: multiplication finds the nearest edge, the edge itself says which side."
     t = conf * conf.dtype.type(len(edges) - 1)
@@ -78,6 +83,7 @@ def mass_ids(
     ids[order] = np.repeat(np.searchsorted(2 * first, 2 * starts + sizes, 'right') - 1, sizes)
     return ids
 
+# %% ../../nbs/measure/01_metrics.ipynb #e9055e1a
 def _groups(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # start and size of each run of equal values
     "Where the ties of a sorted array are."
     starts = np.flatnonzero(np.r_[True, x[1:] != x[:-1]])
@@ -98,6 +104,7 @@ def ece(
         gap += np.bincount(_ids(conf[s], edges, closed), np.subtract(conf[s], correct[s], dtype=float), bins)
     return float(np.abs(gap).sum() / len(conf))
 
+# %% ../../nbs/measure/01_metrics.ipynb #90689381
 def ece_mass(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -107,6 +114,7 @@ def ece_mass(
     conf, correct = _pairs(conf, correct)
     return float(np.abs(np.bincount(mass_ids(conf, bins), np.subtract(conf, correct, dtype=float))).sum() / len(conf))
 
+# %% ../../nbs/measure/01_metrics.ipynb #f0bba32a
 def ece_edges(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -115,7 +123,8 @@ def ece_edges(
     "Expected calibration error with right-closed bins of your own; raises `ValueError` if a confidence lies outside."
     conf, correct = _pairs(conf, correct)
     edges = np.asarray(edges, conf.dtype)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all(): raise ValueError(f"edges must be at least two increasing numbers, got {edges.tolist()}")
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise ValueError(f"edges must be at least two increasing numbers, got {edges.tolist()}")
     if conf.min() < edges[0] or conf.max() > edges[-1]:
         raise ValueError(f"edges must span every confidence, got {edges[0]} to {edges[-1]} for {conf.min()} to {conf.max()}")
     ids = np.maximum(np.searchsorted(edges, conf) - 1, 0)
@@ -128,6 +137,7 @@ def mean_conf(
     "Mean confidence."
     return float(_pairs(conf, np.zeros(np.shape(conf), bool))[0].mean(dtype=float))
 
+# %% ../../nbs/measure/01_metrics.ipynb #d2fb2bef
 def conf_gap(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -144,12 +154,14 @@ def wilson(
 ) -> tuple:              # lower and upper end, in [0, 1], of the shape of `k`
     "Score interval of a fraction (Wilson 1927)."
     k, n = np.asarray(k, float), np.asarray(n, float)
-    if not ((0 <= k) & (k <= n) & (n >= 1)).all(): raise ValueError(f"k must lie in [0, n] with n of at least 1, got k = {k.tolist()}, n = {n.tolist()}")
+    if not ((0 <= k) & (k <= n) & (n >= 1)).all():
+        raise ValueError(f"k must lie in [0, n] with n of at least 1, got k = {k.tolist()}, n = {n.tolist()}")
     if not 0 < level < 1: raise ValueError(f"level must lie between 0 and 1, got {level}; 95 % is 0.95")
     z = ndtri((1 + level) / 2)
     mid, half = k + z*z/2, z * np.sqrt(k * (n - k) / n + z*z/4)
     return np.clip((mid - half) / (n + z*z), 0, k / n)[()], np.clip((mid + half) / (n + z*z), k / n, 1)[()]
 
+# %% ../../nbs/measure/01_metrics.ipynb #0693e3fa
 class Curve(NamedTuple):
     "A reliability diagram as numbers: one entry a bin that holds something."
     conf: np.ndarray # (m,) mean confidence in the bin
@@ -158,6 +170,7 @@ class Curve(NamedTuple):
     hi: np.ndarray   # (m,) upper end
     n: np.ndarray    # (m,) int, rows in the bin
 
+# %% ../../nbs/measure/01_metrics.ipynb #aa922b0f
 def reliability(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -167,6 +180,7 @@ def reliability(
     conf, correct = _pairs(conf, correct)
     return _curve(bin_ids(conf, bins), conf, correct)
 
+# %% ../../nbs/measure/01_metrics.ipynb #4f8e819b
 def _curve(ids: np.ndarray, conf: np.ndarray, correct: np.ndarray) -> Curve:
     "The curve of any binning."
     n = np.bincount(ids)
@@ -184,6 +198,7 @@ def mce(
     c = reliability(conf, correct, bins)
     return float(np.abs(c.acc - c.conf).max())
 
+# %% ../../nbs/measure/01_metrics.ipynb #158e9ed9
 def rmsce(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -202,7 +217,8 @@ def debiased_l2(
     "Squared calibration error, equal-mass bins, less its bias (Kumar et al. 2019)."
     conf, correct = _pairs(conf, correct)
     c = _curve(mass_ids(conf, bins), conf, correct)
-    if (c.n < 2).any(): raise ValueError(f"bins must leave at least two rows in each bin, got bins = {bins} for {len(conf)} rows; use fewer")
+    if (c.n < 2).any():
+        raise ValueError(f"bins must leave at least two rows in each bin, got bins = {bins} for {len(conf)} rows; use fewer")
     return float(np.average((c.acc - c.conf) ** 2 - c.acc * (1 - c.acc) / (c.n - 1), weights=c.n))
 
 # %% ../../nbs/measure/01_metrics.ipynb #50340ac4
@@ -215,6 +231,7 @@ def _probs(probs, label) -> tuple[np.ndarray, np.ndarray]: # (n, k) float, (n,) 
         raise ValueError(f"probs must be in [0, 1] with rows that sum to 1, got {probs[row].tolist()} in row {row}; logits? then use probs_of")
     return np.minimum(probs, 1), label
 
+# %% ../../nbs/measure/01_metrics.ipynb #86e0263f
 def classwise_ece(
     probs: np.ndarray, # (n, k), rows sum to 1
     label: np.ndarray, # (n,) int in [0, k)
@@ -224,6 +241,7 @@ def classwise_ece(
     probs, label = _probs(probs, label)
     return float(np.mean([ece(p, label == k, bins) for k, p in enumerate(probs.T)]))
 
+# %% ../../nbs/measure/01_metrics.ipynb #ec189dcb
 def ace(
     probs: np.ndarray, # (n, k), rows sum to 1
     label: np.ndarray, # (n,) int in [0, k)
@@ -236,6 +254,7 @@ def ace(
 # %% ../../nbs/measure/01_metrics.ipynb #03cf2da3
 _GRID = 4096 # intervals of the grid on which residuals are spread
 
+# %% ../../nbs/measure/01_metrics.ipynb #52536f1c
 def _residual_waves(conf: np.ndarray, correct: np.ndarray) -> np.ndarray: # (grid+1,) cosine coefficients
     "Cosine coefficients of the residuals, each split between its two neighbours on the grid."
     mass = np.zeros(_GRID + 1)
@@ -247,6 +266,7 @@ def _residual_waves(conf: np.ndarray, correct: np.ndarray) -> np.ndarray: # (gri
     mass[1:-1] /= 2 # the transform counts inner points twice
     return dct(mass / len(conf), type=1)
 
+# %% ../../nbs/measure/01_metrics.ipynb #cdded83b
 def smece(
     conf: np.ndarray,            # (n,) in [0, 1]
     correct: np.ndarray,         # (n,) bool or 0/1
@@ -271,6 +291,7 @@ class EceNull(NamedTuple):
     p: float | None   # share of calibrated models, the observed one counted in, that score at least as high; None without `correct`
     draws: np.ndarray # (draws,) the scores
 
+# %% ../../nbs/measure/01_metrics.ipynb #2a9c8c63
 def ece_null(
     conf: np.ndarray,                  # (n,) in [0, 1]
     correct: np.ndarray | None = None, # (n,) bool or 0/1; None: the null alone, without a p-value
@@ -281,7 +302,8 @@ def ece_null(
 ) -> EceNull:
     "Null distribution of a calibration error under perfect calibration, and its p-value (Broecker & Smith 2007)."
     conf, hit = _pairs(conf, np.zeros(np.shape(conf), bool) if correct is None else correct)
-    if not (isinstance(draws, (int, np.integer)) and draws >= 1): raise ValueError(f"draws must be a whole number of at least 1, got {draws!r}")
+    if not (isinstance(draws, (int, np.integer)) and draws >= 1):
+        raise ValueError(f"draws must be a whole number of at least 1, got {draws!r}")
     rng = np.random.default_rng([seed, 0])
     if metric in (ece, ece_mass):
         null = _null_sums(conf, bin_ids(conf, bins) if metric is ece else mass_ids(conf, bins), draws, rng)
@@ -311,7 +333,8 @@ def auroc(
     "Area under the ROC curve for right against wrong, exact with ties; raises `ValueError` if all are right or all wrong."
     score, correct = check_scores(score, correct)
     right, wrong = np.sort(score[correct]), np.sort(score[~correct])
-    if not (len(right) and len(wrong)): raise ValueError(f"correct must hold right and wrong answers for an AUROC, got {len(right)} right and {len(wrong)} wrong")
+    if not (len(right) and len(wrong)):
+        raise ValueError(f"correct must hold right and wrong answers for an AUROC, got {len(right)} right and {len(wrong)} wrong")
     twice = np.searchsorted(wrong, right, 'left').sum() + np.searchsorted(wrong, right, 'right').sum()
     return float(twice / (2 * len(right) * len(wrong)))
 
@@ -322,6 +345,7 @@ class RiskCoverage(NamedTuple):
     risk: np.ndarray      # (m,) errors among the answered
     threshold: np.ndarray # (m,) answered are the scores >= this
 
+# %% ../../nbs/measure/01_metrics.ipynb #452b2b56
 def risk_coverage(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1
@@ -331,12 +355,14 @@ def risk_coverage(
     kept = starts + sizes
     return RiskCoverage(kept / len(score), np.cumsum(wrong)[kept - 1] / kept, score[starts])
 
+# %% ../../nbs/measure/01_metrics.ipynb #9c968585
 def _ranked(score, correct) -> tuple[np.ndarray, ...]: # score and error from the surest down, start and size of each tie
     "Rows in the order in which a falling threshold takes them."
     score, correct = check_scores(score, correct)
     order = np.argsort(score)[::-1]
     return score[order], ~correct[order], *_groups(score[order])
 
+# %% ../../nbs/measure/01_metrics.ipynb #322bd218
 def coverage_at_risk(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1
@@ -359,6 +385,7 @@ def aurc(
     risk = np.cumsum(np.repeat(rate, sizes)) / kept                        # expected, with each number of answers
     return float((risk.sum() + (risk[0] - risk[-1]) / 2) / len(score))     # below one answer the risk stays what it is there
 
+# %% ../../nbs/measure/01_metrics.ipynb #cdf129e2
 def eaurc(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1
@@ -367,6 +394,7 @@ def eaurc(
     err = 1 - float(np.mean(check_scores(score, correct)[1]))
     return aurc(score, correct) - err - float(xlogy(1 - err, 1 - err))
 
+# %% ../../nbs/measure/01_metrics.ipynb #0c945fca
 def augrc(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1
@@ -389,6 +417,7 @@ def nll(
         total += (logsumexp(x, axis=1) - x[np.arange(len(x)), label[s]]).sum()
     return float(total / len(label))
 
+# %% ../../nbs/measure/01_metrics.ipynb #c56cdc0d
 def brier(
     probs: np.ndarray, # (n, k), rows sum to 1
     label: np.ndarray, # (n,) int in [0, k)
@@ -398,6 +427,7 @@ def brier(
     right = probs[np.arange(len(label)), label].astype(float)
     return float((np.einsum('nk,nk->n', probs, probs, dtype=float) - 2 * right + 1).mean())
 
+# %% ../../nbs/measure/01_metrics.ipynb #7b370273
 def brier_top(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -406,6 +436,7 @@ def brier_top(
     conf, correct = _pairs(conf, correct)
     return float((np.subtract(conf, correct, dtype=float) ** 2).mean())
 
+# %% ../../nbs/measure/01_metrics.ipynb #4cea633d
 def nll_top(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -430,6 +461,7 @@ def corp_fit(
     fit[order] = np.repeat(isotonic_regression(hits / sizes, sample_weight=sizes, y_min=0, y_max=1), sizes)
     return fit
 
+# %% ../../nbs/measure/01_metrics.ipynb #98d1faf2
 class Corp(NamedTuple):
     "score = mcb - dsc + unc."
     mcb: float   # miscalibration, at least 0, 0 is best
@@ -437,6 +469,7 @@ class Corp(NamedTuple):
     unc: float   # uncertainty of the accuracy alone
     score: float # mean score, less is better
 
+# %% ../../nbs/measure/01_metrics.ipynb #6a6f031a
 def corp(
     conf: np.ndarray,      # (n,) in [0, 1]
     correct: np.ndarray,   # (n,) bool or 0/1
@@ -460,6 +493,7 @@ def cerr_pos(
     if not correct.any(): raise ValueError("correct must hold a right answer for CErr+, got none")
     return float(1 - conf[correct].mean(dtype=float))
 
+# %% ../../nbs/measure/01_metrics.ipynb #05b8699d
 def cerr_neg(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1, at least one wrong
@@ -469,6 +503,7 @@ def cerr_neg(
     if correct.all(): raise ValueError("correct must hold a wrong answer for CErr-, got none")
     return float(conf[~correct].mean(dtype=float))
 
+# %% ../../nbs/measure/01_metrics.ipynb #42aa3b54
 def entropy(
     probs: np.ndarray, # (n, k), rows sum to 1
 ) -> np.ndarray:       # (n,) nats, in [0, log k]; high is unsure
@@ -476,6 +511,7 @@ def entropy(
     probs = _probs(probs, np.zeros(np.shape(probs)[:1], int))[0]
     return np.maximum(-xlogy(probs, probs).sum(1), 0)
 
+# %% ../../nbs/measure/01_metrics.ipynb #f46363a3
 def margin(
     probs: np.ndarray, # (n, k), rows sum to 1
 ) -> np.ndarray:       # (n,) in [0, 1]; high is sure
@@ -494,6 +530,7 @@ def _plaut(conf: np.ndarray, correct: np.ndarray, edges: np.ndarray, drop_ones: 
     c = _curve(np.minimum(ids[kept], len(edges) - 2), conf[kept], correct[kept])
     return float(np.abs(c.acc - c.conf).mean())
 
+# %% ../../nbs/measure/01_metrics.ipynb #212f26b1
 def ece_plaut(
     conf: np.ndarray,       # (n,) in [0, 1]
     correct: np.ndarray,    # (n,) bool or 0/1
@@ -506,6 +543,7 @@ def ece_plaut(
     edges[0], edges[-1] = 0, 1
     return _plaut(conf.astype(float), correct, edges, drop_ones)
 
+# %% ../../nbs/measure/01_metrics.ipynb #ea9678dd
 def ece_plaut_width10(
     conf: np.ndarray,       # (n,) in [0, 1]
     correct: np.ndarray,    # (n,) bool or 0/1
@@ -528,6 +566,7 @@ def ece_chen_mass100(
     order, n = np.lexsort((label, pred, conf)), len(conf)
     return float(np.abs(np.bincount(np.arange(n) // -(-n // 100), np.subtract(conf, correct, dtype=float)[order])).sum() / n)
 
+# %% ../../nbs/measure/01_metrics.ipynb #855051f3
 def ece_chen_width10(
     conf: np.ndarray,    # (n,) in (0, 1]: the source has no bin for 0
     correct: np.ndarray, # (n,) bool or 0/1
