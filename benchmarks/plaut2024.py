@@ -19,7 +19,7 @@ def spent(command, cwd, env=None):
     return dict(wall=time.perf_counter() - start, cpu=cpu() - before)
 
 def ours(out, data, figures=False):
-    command = [sys.executable, "-m", "plcal_study.study.cli", "reproduce", "plaut2024", "--out", out] + ([] if figures else ["--no-figures"])
+    command = [Path(sys.executable).parent / "plcal", "reproduce", "plaut2024", "--out", out] + ([] if figures else ["--no-figures"])
     return spent(command, root, {"PLCAL_DATA": str(data), "MPLBACKEND": "Agg"})
 
 def spread(runs, key): x = [r[key] for r in runs]; return dict(median=statistics.median(x), min=min(x), max=max(x), runs=len(x))
@@ -71,6 +71,7 @@ def main():
             record |= dict(theirs=theirs, theirs_total=total, ratio=total["wall"] / record["ours"]["median"],
                            ratio_cpu=total["cpu"] / record["ours_cpu"]["median"], ratio_figures=total["wall"] / record["with_figures"]["median"], same=same(work, out))
     print(json.dumps(record, indent=1))
+    results.mkdir(exist_ok=True)
     path = results / "plaut2024.json"
     if a.authors or not path.exists(): path.write_text(json.dumps(record, indent=1) + "\n")
     else: print("not written: the record that is kept was made with --authors")
