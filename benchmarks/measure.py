@@ -158,7 +158,7 @@ def temperature_torch(n=100_000, k=100):
             out.backward()
             return out
         step.step(loss)
-        return float(log_t.exp())
+        return float(log_t.detach().exp())
     return temperature("torch, L-BFGS with line search", 10, fit, n, k)
 
 def temperature_sklearn(n=100_000, k=100):
