@@ -196,7 +196,9 @@ def test_the_tables_hang_on_the_order_of_the_files(cohort, monkeypatch):
     assert len(same) == 52 and sum(same) <= 8
 
 def test_reproduce_writes_everything_whole(plaut_data, tmp_path):
-    r = reproduce(plaut_data, tmp_path / 'out', draws=20)
+    seen = []
+    r = reproduce(plaut_data, tmp_path / 'out', draws=20, progress=lambda done, of: seen.append((done, of)))
+    assert seen and seen[-1][0] == seen[-1][1]
     assert r.pinned and len(r.cells) == 260 and (r.ledger['status'] == 'equal').all()
     back = pd.read_csv(tmp_path / 'out' / 'ledger.csv', dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(back, r.ledger.astype(str), check_dtype=False)

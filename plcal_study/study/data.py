@@ -163,6 +163,7 @@ def _download(url: str, to: Path, timeout: float, limit: int, progress: bool) ->
         raise ConnectionError(f"could not fetch {url}: {e}; try again, or fetch it by hand") from None
     if size and got != size: raise ConnectionError(f"{url} broke off after {got} of {size} bytes; try again")
 
+# %% ../../nbs/study/21_data.ipynb #6d92bdf3
 def get(
     name: str,                      # a key of `DATASETS`
     data: str | Path | None = None, # as for `data_dir`

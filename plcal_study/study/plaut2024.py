@@ -5,13 +5,13 @@
 # %% ../../nbs/study/24_plaut2024.ipynb #87cc3365
 from __future__ import annotations
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import re
 import numpy as np
 import pandas as pd
@@ -213,10 +213,11 @@ def intervals(
     cohort: Cohort,
     draws: int = 1000, # resamples
     seed: int = 0,
+    progress: Callable[[int, int], Any] | None = None, # called with (blocks done, blocks in all)
 ) -> pd.DataFrame:     # a row a cell, as `cells` orders them: auroc_lo, auroc_hi
     "The 95% bootstrap interval of the AUROC of each cell; raises `ValueError` when a cell is all right or all wrong."
     pairs = [(cohort.answers[k].value, cohort.answers[k].grade == 1) for k in _cells(cohort)]
-    return pd.DataFrame([(i.lo, i.hi) for i in auroc_intervals(pairs, draws=draws, seed=seed)], columns=['auroc_lo', 'auroc_hi'])
+    return pd.DataFrame([(i.lo, i.hi) for i in auroc_intervals(pairs, draws=draws, seed=seed, progress=progress)], columns=['auroc_lo', 'auroc_hi'])
 
 def cells(
     cohort: Cohort,
@@ -411,11 +412,12 @@ def reproduce(
     out: str | Path | None = None,  # a folder for the tables; None writes nothing
     draws: int = 1000,              # resamples for the intervals in cells.csv; 0 leaves them out
     seed: int = 0,
+    progress: Callable[[int, int], Any] | None = None, # of the resampling, called with (blocks done, blocks in all)
 ) -> Reproduction:
     "All of the paper's tables from the text files, and the ledger; `FileNotFoundError` says how to get the data, `ValueError` what is wrong with them."
     cohort = read(data=data)
     with ThreadPoolExecutor(1) as pool: # the intervals run beside the tables
-        bounds = pool.submit(intervals, cohort, draws, seed) if draws else None
+        bounds = pool.submit(intervals, cohort, draws, seed, progress) if draws else None
         measured = cells(cohort, 0, seed)
         made = tables(cohort, measured)
         led = ledger(published('plaut2024'), our_cells(measured, made))
