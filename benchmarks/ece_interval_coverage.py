@@ -1,11 +1,11 @@
-"""How often do intervals of ECE cover the true ECE? `python benchmarks/ece_interval_coverage.py [repetitions]` writes ece_interval_coverage.json beside it."""
+"""How often do intervals of ECE cover the true ECE? `python benchmarks/ece_interval_coverage.py [repetitions]` writes results/ece_interval_coverage.json."""
 import json, sys
 from pathlib import Path
 import numpy as np
 from plcal_study.measure.bootstrap import bootstrap, ece_interval
 from plcal_study.measure.metrics import bin_ids, ece
 
-OUT = Path(__file__).with_suffix('.json')
+OUT = Path(__file__).parent / 'results' / 'ece_interval_coverage.json'
 CASES = [(1, 500), (1, 2000), (1.1, 1000), (1.3, 500), (1.3, 2000), (2, 500), (2, 2000), (.7, 500)]
 
 

@@ -20,7 +20,7 @@ __all__ = ['check_scores', 'check_pairs', 'check_labels', 'check_logits', 'probs
            'select', 'pair', 'atomic_write', 'save', 'load']
 
 # %% ../../nbs/measure/00_predictions.ipynb #fa212846
-def _numeric(x, name: str) -> np.ndarray: # float32 and float64 stay what they are, bool too; other numbers become float64
+def _numeric(x, name: str) -> np.ndarray: # float32, float64 and bool stay what they are; other numbers become floats
     "`x` as a numeric array of one dimension, or a `ValueError` that names the fault."
     x = np.asarray(x)
     if x.dtype.kind not in 'bfiu': raise ValueError(f"{name} must be numbers, got {x.dtype} ({x.reshape(-1)[:1].tolist()}…); convert it first")
@@ -44,7 +44,7 @@ def check_scores(
     "The two arrays of a ranking measure, or a `ValueError` that names the fault."
     score = _numeric(score, 'score')
     correct = _binary(correct, score.shape)
-    if not np.isfinite(score.sum()) and not (ok := np.isfinite(score)).all():
+    if not (ok := np.isfinite(score)).all():
         raise ValueError(f"score must be finite, got {score[~ok][0]} in row {int(np.argmin(ok))}")
     return score, correct
 
@@ -54,6 +54,7 @@ def check_pairs(
 ) -> tuple[np.ndarray, np.ndarray]: # conf as (n,) float in its own precision, correct as (n,) bool
     "The two arrays of a calibration measure, or a `ValueError` that names the fault."
     conf = _numeric(conf, 'conf')
+    if conf.dtype == bool: conf = conf.astype(float)
     correct = _binary(correct, conf.shape)
     if not (conf.min() >= 0 and conf.max() <= 1): # a NaN fails both
         row = int(np.argmin((conf >= 0) & (conf <= 1)))
@@ -85,7 +86,7 @@ def check_logits(
     if logits.ndim != 2 or not logits.size: raise ValueError(f"logits must have shape (n, k) with n, k > 0, got {logits.shape}")
     if logits.dtype not in (np.float32, np.float64): logits = logits.astype(np.float32 if logits.dtype == np.float16 else float)
     k = np.full(len(logits), logits.shape[1])
-    if not np.isfinite(logits.sum()): # only then is a closer look needed
+    if not np.isfinite(logits).all(): # only then is a closer look needed
         k = (~np.isnan(logits)).sum(1)
         gap = np.isnan(logits[:, :-1]) & ~np.isnan(logits[:, 1:])
         bad = (k < 1) | gap.any(1) | (np.nanmax(logits, 1, initial=-np.inf) == -np.inf) | (logits == np.inf).any(1)
