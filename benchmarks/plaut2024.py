@@ -42,38 +42,40 @@ def same(theirs, out):
                 ci_max=max(gap("auroc_lo", "ci_lb"), gap("auroc_hi", "ci_ub")),
                 ci_mean=float(pd.concat([(m["auroc_lo"] - m["ci_lb"]).abs(), (m["auroc_hi"] - m["ci_ub"]).abs()]).mean()))
 
+def alone(tmp, data, repeats):
+    "Ours, again and again."
+    runs, figures = [ours(tmp / "alone", data) for _ in range(repeats)], [ours(tmp / "alone", data, True) for _ in range(3)]
+    return dict(machine=machine(), wall=spread(runs, "wall"), cpu=spread(runs, "cpu"), with_figures=spread(figures, "wall"))
+
+def beside(tmp, authors):
+    "Each of their steps once, ours before each, from the very same text files."
+    at, data, out, work, runs, theirs = machine(), tmp / "data", tmp / "ours", tmp / "theirs", [], {}
+    (data / "plaut2024").mkdir(parents=True)
+    (data / "plaut2024" / "main_results").symlink_to(authors / "main_results")
+    work.mkdir()
+    for name, command in steps(authors):
+        runs.append(ours(out, data))
+        theirs[name] = spent(command, work, {"MPLBACKEND": "Agg"})
+        print(f"{name}: {theirs[name]['wall']:.1f} s; ours, all of it: {runs[-1]['wall']:.1f} s", flush=True)
+    wall, cpu, total = spread(runs, "wall"), spread(runs, "cpu"), {k: sum(t[k] for t in theirs.values()) for k in ("wall", "cpu")}
+    return dict(machine=at, wall=wall, cpu=cpu, theirs=theirs, total=total, ratio={"wall": total["wall"] / wall["median"], "cpu": total["cpu"] / cpu["median"]},
+                same=same(work, out))
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--authors", type=Path, help="a checkout of the authors' repository, with its scripts and main_results/")
     ap.add_argument("--repeats", type=int, default=7)
     a = ap.parse_args()
-    record, runs, theirs = dict(machine=machine()), [], {}
+    path, data = results / "plaut2024.json", os.environ.get("PLCAL_DATA")
+    record = json.loads(path.read_text()) if path.exists() else {} # what is not measured now is kept, with its own date
     with tempfile.TemporaryDirectory() as tmp:
-        tmp = Path(tmp)
-        data, out, work = os.environ.get("PLCAL_DATA"), tmp / "ours", tmp / "theirs"
-        if a.authors: # both read the very same text files
-            data = tmp / "data"
-            (data / "plaut2024").mkdir(parents=True)
-            (data / "plaut2024" / "main_results").symlink_to(a.authors.resolve() / "main_results")
-        if not data or not (Path(data) / "plaut2024").exists():
-            print("plaut2024 left out: its data are not there; set PLCAL_DATA, or name a checkout with --authors")
-            return
-        work.mkdir()
-        for name, command in steps(a.authors.resolve()) if a.authors else []:
-            runs.append(ours(out, data))
-            theirs[name] = spent(command, work, {"MPLBACKEND": "Agg"})
-            print(f"{name}: {theirs[name]['wall']:.1f} s; ours, all of it: {runs[-1]['wall']:.1f} s", flush=True)
-        runs += [ours(out, data) for _ in range(a.repeats - len(runs))]
-        figures = [ours(tmp / "figures", data, True) for _ in range(3)]
-        record |= dict(ours=spread(runs, "wall"), ours_cpu=spread(runs, "cpu"), with_figures=spread(figures, "wall"), source="text files" if a.authors else "archive")
+        if data and (Path(data) / "plaut2024").exists():
+            record["alone"] = r = alone(Path(tmp), data, a.repeats)
+            print(f"plaut2024, whole process: {r['wall']['median']:.2f} s [{r['wall']['min']:.2f}, {r['wall']['max']:.2f}]; with figures {r['with_figures']['median']:.1f} s")
+        else: print("plaut2024 left out: its data are not there; set PLCAL_DATA")
         if a.authors:
-            total = {k: sum(t[k] for t in theirs.values()) for k in ("wall", "cpu")}
-            record |= dict(theirs=theirs, theirs_total=total, ratio=total["wall"] / record["ours"]["median"],
-                           ratio_cpu=total["cpu"] / record["ours_cpu"]["median"], ratio_figures=total["wall"] / record["with_figures"]["median"], same=same(work, out))
-    print(json.dumps(record, indent=1))
-    results.mkdir(exist_ok=True)
-    path = results / "plaut2024.json"
-    if a.authors or not path.exists(): path.write_text(json.dumps(record, indent=1) + "\n")
-    else: print("not written: the record that is kept was made with --authors")
+            record["beside"] = r = beside(Path(tmp), a.authors.resolve())
+            print(f"the authors' scripts: {r['total']['wall']:.0f} s, ratio {r['ratio']['wall']:.3g}, by processor seconds {r['ratio']['cpu']:.3g}; {r['same']}")
+    if record: path.write_text(json.dumps(record, indent=1) + "\n")
 
 if __name__ == "__main__": main()
