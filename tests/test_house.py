@@ -24,7 +24,10 @@ def imported(p):
     "Modules of ours that the generated file imports, wherever in the file."
     here = module(p).split('.')
     for n in ast.walk(ast.parse((ROOT / 'plcal_study' / Path(*here)).with_suffix('.py').read_text())):
-        if isinstance(n, ast.ImportFrom) and n.level: yield '.'.join(here[:len(here) - n.level] + (n.module or '').split('.')).strip('.')
+        if isinstance(n, ast.ImportFrom) and n.level:
+            above = here[:len(here) - n.level]
+            if n.module: yield '.'.join([*above, *n.module.split('.')])
+            else: yield from ('.'.join([*above, a.name]) for a in n.names)
         elif isinstance(n, ast.ImportFrom) and (n.module or '').startswith('plcal_study.'): yield n.module.removeprefix('plcal_study.')
         elif isinstance(n, ast.Import): yield from (a.name.removeprefix('plcal_study.') for a in n.names if a.name.startswith('plcal_study.'))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
+import numpy as np
 import pandas as pd
 from ..measure.inference import holm
 
@@ -78,7 +79,7 @@ def judge(
     if len(sources := {e.claim.source for e in evidence}) > 1: raise ValueError(f"one source at a time, got {sorted(sources)}")
     if len({e.claim.id for e in evidence}) < len(evidence): raise ValueError("one row a claim: an id appears twice")
     rows = []
-    for e, p_holm in zip(evidence, holm([e.p for e in evidence]), strict=True):
+    for e, p_holm in zip(evidence, holm(np.array([e.p for e in evidence])), strict=True):
         row = dict(claim=e.claim.id, page=e.claim.page, source=e.claim.source, text=e.claim.text,
                    effect=e.claim.effect, rule=e.claim.rule)
         row |= {k: v for k, v in asdict(e).items() if k != 'claim'}

@@ -4,15 +4,22 @@
 
 # %% ../../nbs/study/28_pages.ipynb #a518ca8c
 from __future__ import annotations
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-import json, os
+import json, os, tempfile
 import numpy as np
 import pandas as pd
 from ..measure.predictions import atomic_write
+from . import plaut2024, q5, q6
+from .claims import judge
+from .data import dataset, get
+from .plaut2024 import Cohort, read
+from .published import ledger, published
+from .simulated import simulate, truth, write_results
 
 # %% auto #0
-__all__ = ['PAGES', 'ROOT', 'records_dir', 'write_records', 'read_record', 'about', 'difference', 'run_page']
+__all__ = ['PAGES', 'ROOT', 'records_dir', 'write_records', 'read_record', 'about', 'difference', 'published_cohort',
+           'simulated_cohort', 'against_truth', 'make_records', 'run_page']
 
 # %% ../../nbs/study/28_pages.ipynb #b5133b74
 PAGES = {'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb'} # file of each page, under nbs/
@@ -45,7 +52,7 @@ def read_record(
     "One record; raises `FileNotFoundError` that names the command which makes it."
     path = (folder or records_dir()) / f'{name}.csv'
     if not path.exists(): raise FileNotFoundError(f"no record {path.name} in {path.parent}; `plcal study` makes it")
-    return pd.read_csv(path, float_precision='round_trip')
+    return pd.read_csv(path)
 
 def about(
     folder: Path | None = None, # default: `records_dir()`
@@ -70,6 +77,61 @@ def difference(
             i = int(np.argmin(same))
             return f'{c} in row {i}: {a[c].iloc[i]!r} against {b[c].iloc[i]!r}'
     return ''
+
+# %% ../../nbs/study/28_pages.ipynb #f264fde7
+def published_cohort(
+    data: str | Path | None = None, # the data folder, as for `data_dir`
+    timeout: float = 20,            # seconds without a byte before the network is given up
+) -> Cohort | None:
+    "The published results, fetched if they are not here; None where they are neither here nor to be had."
+    try: return read(data=data)
+    except FileNotFoundError:
+        try: return read(get('plaut2024', data, timeout=timeout))
+        except (ConnectionError, FileNotFoundError): return None
+
+def simulated_cohort(
+    n: int = 600, # questions a data set
+    seed: int = 0,
+) -> tuple[Cohort, pd.DataFrame]: # the cohort; true AUROC and calibration error by cell
+    "The cohort whose truth is known, through the same files and the same reader."
+    answers = simulate(n, seed)
+    with tempfile.TemporaryDirectory() as d: return read(write_results(answers, d) / 'main_results'), truth(answers)
+
+def against_truth(
+    cells: pd.DataFrame, # the record q5_cells
+    known: pd.DataFrame, # from `truth`
+) -> pd.DataFrame:       # one row a cell
+    "Estimated AUROC and ECE beside the true ones, and whether the 95% interval holds the truth."
+    own = cells[cells.score == 'norm'].merge(known.rename(columns=dict(auroc='true_auroc', calibration_error='true_error')), on=['model', 'dataset', 'prompt'])
+    return own.assign(covered=(own.auroc_lo <= own.true_auroc) & (own.true_auroc <= own.auroc_hi))[
+        ['model', 'dataset', 'prompt', 'n', 'auroc', 'auroc_lo', 'auroc_hi', 'true_auroc', 'covered', 'ece15', 'ece15_null', 'true_error']]
+
+# %% ../../nbs/study/28_pages.ipynb #92669f03
+def make_records(
+    folder: str | Path,             # of the records; made if absent
+    cohort: Cohort,
+    known: pd.DataFrame | None = None, # the truth of a simulated cohort; None: the published one
+    draws: int = 10_000,            # of the labelled questions on page q6
+    nulls: int = 4000,              # draws of the nulls on page q5
+    progress: Callable = lambda name: iter, # name of a step -> what wraps its loop, e.g. a progress bar
+) -> Path:                          # folder
+    "Compute and write every record of every page, and the verdicts."
+    scale = 'published results' if known is None else 'simulated'
+    measured = plaut2024.cells(cohort)
+    q5_frames, q5_evidence = q5.records(cohort, measured, scale, nulls, progress('q5: repair'))
+    printed: dict[tuple, str] = {}
+    frames = dict(q5_frames)
+    if known is None:
+        cells = published('plaut2024')
+        printed = {tuple(r[:4]): r[4] for r in cells[['table', 'model', 'dataset', 'metric', 'published']].itertuples(index=False, name=None)}
+        frames['ledger'] = ledger(cells, plaut2024.our_cells(measured, plaut2024.tables(cohort, measured)))
+    else: frames['truth'] = against_truth(q5_frames['q5_cells'], known)
+    q6_frames, q6_evidence = q6.records(cohort, printed, scale, draws, progress('q6: draws'))
+    frames |= q6_frames | dict(verdicts=judge([*q5_evidence, *q6_evidence]))
+    d = dataset('plaut2024')
+    facts = dict(scale=scale, cohort=f'{d.title}, revision {d.revision}' if known is None else 'simulated, truth known', answers=len(cohort), models=len(cohort.models),
+                 datasets=cohort.datasets, pinned=cohort.pinned, draws=draws, nulls=nulls)
+    return write_records(folder, frames, facts)
 
 # %% ../../nbs/study/28_pages.ipynb #e78fafa0
 def run_page(

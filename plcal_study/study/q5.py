@@ -15,8 +15,9 @@ from .claims import Claim, Evidence
 from .plaut2024 import PROMPTS, Cohort, predictions
 
 # %% auto #0
-__all__ = ['Cells', 'MEASURES', 'FAMILIES', 'REPAIRS', 'CLAIMS', 'cells_of', 'pool', 'calibration', 'by_model', 'correlations',
-           'family', 'without_families', 'mixed', 'unparseable', 'repair', 'curves', 'evidence', 'records']
+__all__ = ['Cells', 'MEASURES', 'FAMILIES', 'Fit', 'REPAIRS', 'CLAIMS', 'cells_of', 'pool', 'calibration', 'by_model',
+           'correlations', 'family', 'without_families', 'mixed', 'unparseable', 'repair', 'curves', 'evidence',
+           'records']
 
 # %% ../../nbs/study/26_q5.ipynb #b46f712a
 Cells = Mapping[tuple[str, str, str], Predictions] # by (model, dataset, prompt)
@@ -61,7 +62,7 @@ def calibration(
         rows.append(dict(zip(by, key, strict=True)) | dict(
             n=len(p), accuracy=p.correct.mean(), conf=p.conf.mean(), conf_gap=conf_gap(p.conf, p.correct), ece15=ece(p.conf, p.correct),
             null_mean=null.mean, null_hi=null.hi, p=null.p, mcb=c.mcb, dsc=c.dsc, unc=c.unc, brier_top=c.score))
-    return pd.DataFrame(rows).assign(p_holm=lambda d: holm(d.p))
+    return pd.DataFrame(rows).assign(p_holm=lambda d: holm(d.p.to_numpy()))
 
 # %% ../../nbs/study/26_q5.ipynb #9fa0320d
 def by_model(
@@ -72,7 +73,7 @@ def by_model(
     for model in dict.fromkeys(k[0] for k in cells):
         own = [p for k, p in cells.items() if k[0] == model]
         conf, correct = np.concatenate([p.conf for p in own]), np.concatenate([p.correct for p in own])
-        mean = lambda f: float(np.mean([f(p) for p in own]))
+        def mean(f: Callable, own=own) -> float: return float(np.mean([f(p) for p in own]))
         logits = 'max_logit' in own[0].scores
         rows.append(dict(
             model=model, n=len(conf), accuracy=mean(lambda p: p.correct.mean()), auroc_msp=mean(lambda p: auroc(p.conf, p.correct)),
@@ -96,7 +97,7 @@ def correlations(
         for measure, text in MEASURES.items():
             d = models[~models.model.isin(out)].dropna(subset=[measure])
             if len(d) < 4: continue
-            t = pearson(d.accuracy, d[measure])
+            t = pearson(d.accuracy.to_numpy(), d[measure].to_numpy())
             rows.append(dict(measure=measure, text=text, subset=subset, r=t.estimate, lo=t.lo, hi=t.hi, p=t.p, n=t.n))
     return pd.DataFrame(rows)
 
@@ -151,7 +152,8 @@ def unparseable(
     return pd.DataFrame(rows)
 
 # %% ../../nbs/study/26_q5.ipynb #17551c74
-REPAIRS = dict(temperature=fit_temperature, isotonic=fit_isotonic)
+Fit = Callable[[Predictions], Callable[[Predictions], Predictions]]
+REPAIRS: dict[str, Fit] = dict(temperature=fit_temperature, isotonic=fit_isotonic)
 
 def _change(before: Predictions, after: Predictions, draws: int, seed: int) -> dict[str, float]:
     "Change of the Brier score with its paired interval and p, and the ECE before and after beside its null."
@@ -159,7 +161,7 @@ def _change(before: Predictions, after: Predictions, draws: int, seed: int) -> d
     null = ece_null(after.conf, after.correct, draws=draws, seed=seed)
     return dict(n=t.n, brier_before=brier_top(before.conf, before.correct), brier_after=brier_top(after.conf, after.correct), change=t.estimate,
                 lo=t.lo, hi=t.hi, p=t.p, ece15_before=ece(before.conf, before.correct), ece15_after=ece(after.conf, after.correct),
-                null_mean=null.mean, p_null=null.p)
+                null_mean=null.mean, p_null=float(null.p or 0))
 
 def repair(
     cells: Cells,
@@ -167,7 +169,7 @@ def repair(
     seed: int = 0,
     progress: Callable = iter, # wraps the loop over models and prompts, e.g. a progress bar
 ) -> pd.DataFrame:     # one row a (model, prompt, method, where)
-    "What recalibration gains within and across data sets, both judged on answers that the fit has not seen; Holm over all rows."
+    "What recalibration gains within and across data sets, both judged on answers that the fit has not seen; Holm over the rows of each way."
     rows = []
     for model, prompt in progress(list(dict.fromkeys((m, p) for m, _, p in cells))):
         own = {t: p for (m, t, q), p in cells.items() if (m, q) == (model, prompt)}
@@ -178,7 +180,8 @@ def repair(
                         across=[fit(select(others[t], np.arange(len(others[t])), split='val'))(p) for t, p in own.items()])
             for where, after in ways.items():
                 rows.append(dict(model=model, prompt=prompt, method=method, where=where) | _change(before, _stack(after), draws, seed))
-    return pd.DataFrame(rows).assign(p_holm=lambda d: holm(d.p), p_null_holm=lambda d: holm(d.p_null))
+    way = pd.DataFrame(rows).groupby(['method', 'where'], sort=False)
+    return pd.DataFrame(rows).assign(p_holm=way.p.transform(lambda p: holm(p.to_numpy())), p_null_holm=way.p_null.transform(lambda p: holm(p.to_numpy())))
 
 # %% ../../nbs/study/26_q5.ipynb #8260ca62
 def curves(

@@ -5,7 +5,9 @@
 # %% ../../nbs/study/27_q6.ipynb #985db0ea
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
+import os
 import numpy as np
 import pandas as pd
 from ..measure.abstention import Draws, draw_abstention, draw_certified, grid_certified, grid_plaut, place, score_at
@@ -87,6 +89,12 @@ def _places(cell: Cell, got: Draws, base: Draws, printed: Mapping[tuple, str]) -
                 published=float(printed[key]), draws_mean=x.mean(), draws_sd=x.std(ddof=1), draws_lo=lo, draws_hi=hi, place=place(float(printed[key]), x)))
     return rows
 
+def _threaded(f: Callable, items: list, progress: Callable) -> list: # f(item) for each, in order
+    "Run `f` on all cores; the sampler works outside Python's lock, and every item has its own seed."
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try: return [job.result() for job in progress([pool.submit(f, i) for i in items])]
+    finally: pool.shutdown(cancel_futures=True) # an interrupt does not wait for what has not begun
+
 def redraw(
     cohort: Cohort,
     printed: Mapping[tuple, str], # (table, model, dataset, metric) → published cell; empty for a simulated cohort
@@ -97,11 +105,11 @@ def redraw(
     "All abstention cells under random draws of the labelled questions, and the place of each published value among them."
     kinds = [*SIZES, *cohort.datasets]
     cells = [Cell(kind, m, s, w) for kind in kinds for s in SCORES for m in models_with(cohort, s) for w in PENALTIES]
-    rows, places = [], []
-    for cell in progress(cells):
+    def one(cell: Cell) -> tuple[dict, list[dict]]:
         row, got, base = _drawn(cohort, cell, draws, seed)
-        rows.append(row)
-        places += _places(cell, got, base, printed)
+        return row, _places(cell, got, base, printed)
+    rows, placed = zip(*_threaded(one, cells, progress), strict=True)
+    places = [p for some in placed for p in some]
     columns = ['table', 'model', 'dataset', 'metric', 'published', 'draws_mean', 'draws_sd', 'draws_lo', 'draws_hi', 'place']
     return pd.DataFrame(rows), pd.DataFrame(places, columns=columns)
 
@@ -117,7 +125,7 @@ def curves(
         sets = sets_of(cohort, m, 'norm')
         for t in np.linspace(0, 1, points):
             outcome = [score_at(*s, t, penalty) for s in sets]
-            rows.append(dict(model=m, penalty=penalty, threshold=t, points=np.mean([o.points for o in outcome]),
+            rows.append(dict(model=m, penalty=penalty, threshold=t, n=sum(len(s) for s, _ in sets), points=np.mean([o.points for o in outcome]),
                              abstained=np.mean([o.pct_abstained for o in outcome])))
     return pd.DataFrame(rows)
 
@@ -159,16 +167,16 @@ def guarantees(
     progress: Callable = iter, # wraps the loop over models
 ) -> pd.DataFrame:       # one row a (model, rule, promised risk)
     "The certified threshold and the paper's two, at equal k: how often each breaks a promise on the risk, how much it answers, what it earns when a wrong answer costs 2."
-    rows = []
-    for m in progress(cohort.models):
-        sets = sets_of(cohort, m, 'norm')
+    def one(m: str) -> list[dict]:
+        rows, sets = [], sets_of(cohort, m, 'norm')
         scores = np.concatenate([s for s, _ in sets])
         paper = {w: draw_abstention(sets, k, w, grid_of(cohort, 'norm'), draws, seed) for w in PENALTIES}
         for risk in RISKS:
             sure = draw_certified(sets, k, risk, grid_certified(scores, k * len(sets), risk, DELTA), DELTA, 2, draws, seed)
             rows.append(_judged(sure, risk, model=m, rule='certified'))
             rows += [_judged(d, risk, model=m, rule=f'paper, {PENALTIES[w]}') for w, d in paper.items()]
-    return pd.DataFrame(rows)
+        return rows
+    return pd.DataFrame([row for rows in _threaded(one, cohort.models, progress) for row in rows])
 
 # %% ../../nbs/study/27_q6.ipynb #24fb6908
 _SOURCE = 'plaut2024probabilities'
@@ -185,13 +193,14 @@ def evidence(
     scale: str,          # 'published results' or 'simulated'
 ) -> list[Evidence]:
     "What the draws say about each claim of this page."
-    out, cells = [], drawn.set_index(['kind', 'score', 'penalty', 'model'])
+    out = []
+    def of(kind: str, score: str, penalty: int) -> pd.DataFrame: return drawn[(drawn.kind == kind) & (drawn.score == score) & (drawn.penalty == penalty)]
     for name, score in (('msp', 'norm'), ('logit', 'raw')):
         for penalty, word in ((1, 'balanced'), (2, 'conservative')):
-            d = cells.loc['k=20', score, penalty]
+            d = of('k=20', score, penalty)
             t = mean_difference(d.points_mean.to_numpy(), d.base.to_numpy())
             out.append(Evidence(CLAIMS[f'abstain-{name}-{word}'], t.estimate, t.lo, t.hi, t.p, t.n, 'models', scale, 't over models; each the mean over draws'))
-    few, half = (np.concatenate([cells.loc[kind, 'norm', w].points_mean.to_numpy() for w in PENALTIES]) for kind in ('k=20', 'k=half'))
+    few, half = (np.concatenate([of(kind, 'norm', w).points_mean.to_numpy() for w in PENALTIES]) for kind in ('k=20', 'k=half'))
     m = len(few) // len(PENALTIES)
     t = mean_difference(half, few, cluster=np.tile(np.arange(m), len(PENALTIES)))
     out.append(Evidence(CLAIMS['few-labels'], t.estimate, t.lo, t.hi, t.p, m, 'models', scale, 't clustered by model, both penalties; MSP'))

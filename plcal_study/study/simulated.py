@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from ..measure.metrics import auroc
 from ..measure.predictions import atomic_write
 
 # %% auto #0

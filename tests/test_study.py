@@ -1,0 +1,188 @@
+"From raw files to records, figures and the command line; on the simulated cohort always, on the published results where they are."
+import json, os, subprocess, sys
+from pathlib import Path
+import numpy as np, pandas as pd, pytest
+from plcal_study.measure.metrics import auroc, ece
+from plcal_study.study import figures, pages, plaut2024, q5, q6, simulated
+from plcal_study.study.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='session')
+def cohort():
+    return pages.simulated_cohort(n=300, seed=3)
+
+@pytest.fixture(scope='session')
+def records(cohort, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sim') / 'records'
+    return pages.make_records(folder, *cohort, draws=100, nulls=400)
+
+@pytest.fixture(scope='session')
+def cells(cohort): return q5.cells_of(cohort[0])
+
+
+# ---- the simulated cohort --------------------------------------------------------------------------------------------
+def test_simulated_files_hold_every_digit_that_was_drawn(cohort, cells):
+    answers = simulated.simulate(300, 3)
+    assert set(cells) == set(answers)
+    for key, a in answers.items():
+        np.testing.assert_array_equal(cells[key].conf, a.conf)
+        np.testing.assert_array_equal(cells[key].scores['max_logit'], a.max_logit)
+        np.testing.assert_array_equal(cells[key].correct, a.correct)
+
+def test_true_auroc_is_the_mean_over_all_grades():
+    "Brute force: every way to grade six answers, weighted by its probability and its number of pairs."
+    rng = np.random.default_rng([1, 25])
+    conf, post = np.round(rng.random(6), 1), rng.random(6)
+    top = low = 0.
+    for code in range(2**6):
+        y = np.array([code >> i & 1 for i in range(6)], bool)
+        if not 0 < y.sum() < 6: continue
+        w = np.prod(np.where(y, post, 1 - post)) * y.sum() * (~y).sum()
+        top, low = top + w * auroc(conf, y), low + w
+    np.testing.assert_allclose(simulated.true_auroc(conf, post), top / low)
+
+def test_intervals_hold_the_truth_as_often_as_they_say(records):
+    t = pages.read_record('truth', records)
+    assert len(t) == 36 and t.covered.mean() > .85
+
+def test_calibrated_models_pass_and_the_others_do_not(records):
+    cal = pages.read_record('q5_calibration', records)
+    assert set(cal[cal.p_holm < .05].model) == {'sim-B', 'sim-C', 'sim-E', 'sim-F'}
+
+# ---- q5 --------------------------------------------------------------------------------------------------------------
+def test_pooling_keeps_every_answer_once(cells):
+    pooled = q5.pool(cells)
+    assert sum(map(len, pooled.values())) == sum(map(len, cells.values()))
+    own = [p for k, p in cells.items() if (k[0], k[2]) == ('sim-B', 'second')]
+    np.testing.assert_array_equal(np.sort(pooled['sim-B', 'second'].conf), np.sort(np.concatenate([p.conf for p in own])))
+
+def test_model_means_are_means_of_cells(cells):
+    m = q5.by_model(cells).set_index('model').loc['sim-E']
+    own = [p for k, p in cells.items() if k[0] == 'sim-E']
+    np.testing.assert_allclose(m.auroc_msp, np.mean([auroc(p.conf, p.correct) for p in own]))
+    np.testing.assert_allclose(m.ece15, np.mean([ece(p.conf, p.correct) for p in own]))
+    np.testing.assert_allclose(m.accuracy, np.mean([p.correct.mean() for p in own]))
+
+def test_correlation_on_a_subset_is_that_of_the_rows_left(cells):
+    m = q5.by_model(cells)
+    c = q5.correlations(m, {'few': ['sim-A']})
+    left = m[m.model != 'sim-A']
+    np.testing.assert_allclose(c[c.measure == 'ece15'].r.item(), np.corrcoef(left.accuracy, left.ece15)[0, 1])
+
+def test_repair_helps_the_overconfident_and_leaves_the_calibrated(records):
+    r = pages.read_record('q5_repair', records)
+    over = r[(r.model == 'sim-C') & (r['where'] == 'within') & (r.method == 'temperature')]
+    fine = r[(r.model == 'sim-D') & (r.method == 'temperature')]
+    assert (over.change < 0).all() and (fine.change.abs() < .01).all()
+
+def test_unparseable_answers_can_be_left_out(tmp_path):
+    d = simulated.write_results(simulated.simulate(60), tmp_path)
+    for f in (d / 'main_results').glob('*_sim-A-*'):
+        lines = f.read_text().split('\n')
+        f.write_text('\n'.join([lines[0], lines[1].replace('Correct', 'Unparseable').replace('Wrong', 'Unparseable'), *lines[2:]]))
+    u = q5.unparseable(plaut2024.read(d / 'main_results')).set_index('model')
+    assert u.unparseable['sim-A'] == 6 and u.unparseable.drop('sim-A').sum() == 0
+    assert u.accuracy_left_out['sim-A'] != u.accuracy_wrong['sim-A']
+
+# ---- q6 --------------------------------------------------------------------------------------------------------------
+def test_draws_agree_with_drawing_by_hand(cohort):
+    "The mean over draws against the paper's rule, run draw by draw on shuffled rows."
+    c = cohort[0]
+    from plcal_study.measure.abstention import evaluate_plaut, fit_threshold_plaut
+    sets, grid = q6.sets_of(c, 'sim-C', 'norm'), q6.grid_of(c, 'norm')
+    rng, points = np.random.default_rng([2, 27]), []
+    for _ in range(300):
+        parts = [rng.permutation(len(s)) for s, _ in sets]
+        t = fit_threshold_plaut([(s[o[:20]], y[o[:20]]) for (s, y), o in zip(sets, parts)], 1, grid)
+        points.append(evaluate_plaut([(s[o[20:]], y[o[20:]]) for (s, y), o in zip(sets, parts)], t, 1).points)
+    row, got, _ = q6._drawn(c, q6.Cell('k=20', 'sim-C', 'norm', 1), 2000, 0)
+    se = np.std(points) / 300**.5
+    assert abs(np.mean(points) - row['points_mean']) < 4 * se
+    np.testing.assert_allclose(np.std(points), got.points.std(), rtol=.25)
+
+def test_hindsight_is_the_best_of_all_thresholds(cohort):
+    from plcal_study.measure.abstention import score_at
+    h = q6.hindsight(cohort[0]).set_index(['model', 'score', 'penalty'])
+    sets = q6.sets_of(cohort[0], 'sim-B', 'norm')
+    tried = [np.mean([score_at(*s, t, 2).points for s in sets]) for t in np.linspace(0, 1, 200)]
+    best = h.best['sim-B', 'norm', 2]
+    assert max(tried) <= best + 1e-9 and best - max(tried) < 2
+
+def test_the_certified_rule_keeps_its_promise(records):
+    g = pages.read_record('q6_guarantees', records)
+    sure = g[g.rule == 'certified']
+    assert (sure.broken <= .1 + 3 * (.09 / 100)**.5).all() and len(sure) == 18
+
+# ---- records, pages, figures -----------------------------------------------------------------------------------------
+def test_records_say_what_they_were_made_from(records):
+    facts = pages.about(records)
+    assert facts['scale'] == 'simulated' and 'ledger' not in {p.stem for p in records.glob('*.csv')}
+    assert facts['answers'] == 6 * 3 * 2 * 2 * 300
+
+def test_every_figure_of_a_simulated_cohort_says_so(records, tmp_path):
+    import matplotlib.pyplot as plt
+    for name, draw in figures.FIGURES.items():
+        fig = draw(records)
+        assert 'SIMULATED' in fig._suptitle.get_text(), name
+        assert 'n =' in ' '.join(t.get_text() for t in fig.findobj(lambda a: hasattr(a, 'get_text'))) or name == 'q6_promises', name
+        plt.close(fig)
+
+def test_a_failed_write_leaves_the_old_record(tmp_path):
+    good = {'a': pd.DataFrame(dict(x=[1]))}
+    pages.write_records(tmp_path, good, {})
+    with pytest.raises(TypeError): pages.write_records(tmp_path, good, dict(bad=object()))
+    assert sorted(os.listdir(tmp_path)) == ['a.csv', 'about.json'] and json.loads((tmp_path / 'about.json').read_text()) == {}
+
+def test_committed_records_are_those_of_the_published_data(plaut_data):
+    "The cheap records anew, row by row; the drawn ones are checked by their seeds in the long run of `plcal study`."
+    c = plaut2024.read(data=plaut_data)
+    assert c.pinned
+    models = q5.by_model(q5.cells_of(c))
+    fresh = dict(q5_models=models, q5_unparseable=q5.unparseable(c), q6_hindsight=q6.hindsight(c), q5_families=q5.without_families(models))
+    for name, frame in fresh.items(): assert pages.difference(frame, pages.read_record(name)) == '', name
+
+def test_committed_verdicts_follow_from_the_committed_records():
+    from plcal_study.study.claims import judge
+    fresh = judge([*q5.evidence(pages.read_record('q5_models'), 'published results'), *q6.evidence(pages.read_record('q6_draws'), 'published results')])
+    assert pages.difference(fresh, pages.read_record('verdicts')) == ''
+
+def test_committed_ledger_stands_at_its_counts():
+    led = pages.read_record('ledger')
+    assert len(led) == 1549 and set(led.status) <= {'equal', 'differs', 'unreachable'}
+    assert (led.status == 'equal').all() or led[led.status != 'equal'].reason.notna().all()
+    assert list(led.columns) == ['table', 'model', 'dataset', 'metric', 'published', 'ours', 'status', 'reason']
+
+# ---- the command line ------------------------------------------------------------------------------------------------
+def test_help_reads_like_a_manual(capsys):
+    with pytest.raises(SystemExit) as e: main(['--help'])
+    text = capsys.readouterr().out
+    assert e.value.code == 0 and all(w in text for w in ('plcal data get NAME', 'plcal reproduce plaut2024', 'plcal study', 'PLCAL_DATA', 'Exit status'))
+
+def test_wrong_usage_is_status_2(capsys):
+    for argv in ([], ['reproduce', 'unknown'], ['data'], ['study', '--draws', 'x']):
+        with pytest.raises(SystemExit) as e: main(argv)
+        assert e.value.code == 2
+    capsys.readouterr()
+
+def test_missing_data_is_one_line_and_status_1(tmp_path, capsys):
+    assert main(['reproduce', 'plaut2024', '--data-dir', str(tmp_path / 'none'), '--out', str(tmp_path / 'out')]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith('plcal: ') and err.count('\n') == 1 and not (tmp_path / 'out').exists()
+
+def test_unknown_data_set_is_named(tmp_path, capsys):
+    assert main(['data', 'get', 'nothing', '--data-dir', str(tmp_path)]) == 1
+    assert 'plaut2024' in capsys.readouterr().err
+
+def test_help_is_quick_and_loads_no_science():
+    code = "import sys, plcal_study.study.cli; print(sorted({'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+def test_reproduce_writes_ledger_and_tables(plaut_data, tmp_path, capsys):
+    assert main(['reproduce', 'plaut2024', '--data-dir', str(plaut_data), '--out', str(tmp_path), '--no-figures']) == 0
+    assert '1,549 of 1,549 published cells are equal' in capsys.readouterr().out
+    led = pd.read_csv(tmp_path / 'ledger.csv')
+    assert len(led) == 1549 and list(led.columns)[:8] == ['table', 'model', 'dataset', 'metric', 'published', 'ours', 'status', 'reason']
+    cells = pd.read_csv(tmp_path / 'cells.csv')
+    assert len(cells) == 260 and (cells.auroc_lo <= cells.auroc).all() and (cells.auroc <= cells.auroc_hi).all()
