@@ -44,8 +44,8 @@ def same(theirs, out):
 
 def alone(tmp, data, repeats):
     "Ours, again and again."
-    runs, figures = [ours(tmp / "alone", data) for _ in range(repeats)], [ours(tmp / "alone", data, True) for _ in range(3)]
-    return dict(machine=machine(), wall=spread(runs, "wall"), cpu=spread(runs, "cpu"), with_figures=spread(figures, "wall"))
+    at, runs, figures = machine(), [ours(tmp / "alone", data) for _ in range(repeats)], [ours(tmp / "alone", data, True) for _ in range(3)]
+    return dict(machine=at, wall=spread(runs, "wall"), cpu=spread(runs, "cpu"), with_figures=spread(figures, "wall"))
 
 def beside(tmp, authors):
     "Each of their steps once, ours before each, from the very same text files."
