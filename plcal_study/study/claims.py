@@ -98,10 +98,11 @@ def verdict_table(
     links: Mapping[str, str] | None = None, # file of each page, e.g. {'q5': 'research/q5_msp.ipynb'}; None: no links
 ) -> str:                   # Markdown
     "The verdicts as a Markdown table for readers."
-    head = '| The source says | Verdict | Effect, 95% interval | p (Holm) | n | Page |\n|---|---|---|---|---|---|\n'
+    head = '| The source says | Verdict | Effect, 95% interval | p (Holm) | n | Scale | Page |\n|---|---|---|---|---|---|---|\n'
     def row(v) -> str:
         page = f'[{v.page}]({links[v.page]})' if links else v.page
-        digits = 3 if max(abs(v.estimate), abs(v.lo), abs(v.hi)) < 10 else 1
+        largest = max(abs(v.estimate), abs(v.lo), abs(v.hi))
+        digits = 1 if largest >= 10 else 2
         size = f'{v.estimate:.{digits}f} [{v.lo:.{digits}f}, {v.hi:.{digits}f}]'
-        return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p_text(v.p_holm)} | {v.n:,} {v.unit} | {page} |'
+        return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p_text(v.p_holm)} | {v.n:,} {v.unit} | {v.scale} | {page} |'
     return head + '\n'.join(row(v) for v in verdicts.itertuples())

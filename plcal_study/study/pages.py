@@ -9,6 +9,7 @@ from pathlib import Path
 import json, os, tempfile
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 from ..measure.predictions import atomic_write
 from . import plaut2024, q5, q6
 from .claims import judge
@@ -18,7 +19,7 @@ from .published import ledger, published
 from .simulated import simulate, truth, write_results
 
 # %% auto #0
-__all__ = ['PAGES', 'ROOT', 'records_dir', 'write_records', 'read_record', 'about', 'difference', 'published_cohort',
+__all__ = ['PAGES', 'ROOT', 'records_dir', 'write_records', 'read_record', 'about', 'show', 'difference', 'published_cohort',
            'simulated_cohort', 'against_truth', 'make_records', 'run_page']
 
 # %% ../../nbs/study/28_pages.ipynb #b5133b74
@@ -59,6 +60,14 @@ def about(
 ) -> dict:
     "What the records were made from."
     return json.loads(((folder or records_dir()) / 'about.json').read_text())
+
+# %% ../../nbs/study/28_pages.ipynb #76c7be70
+def show(
+    frame: pd.DataFrame,
+    digits: int = 3, # of numbers that are not whole
+) -> Styler:
+    "A table as a page shows it."
+    return frame.style.hide(axis='index').format(precision=digits, thousands=',').set_table_attributes('class="dataframe"')
 
 # %% ../../nbs/study/28_pages.ipynb #d7435906
 def difference(

@@ -182,9 +182,9 @@ def guarantees(
 _SOURCE = 'plaut2024probabilities'
 CLAIMS = {c.id: c for c in [
     Claim('abstain-msp-balanced', _SOURCE, 'With 20 labelled questions a data set, abstaining on a low MSP raises the score when a wrong answer costs 1', 'q6', 'mean gain in points', '+', 1.),
-    Claim('abstain-msp-conservative', _SOURCE, 'The same when a wrong answer costs 2', 'q6', 'mean gain in points', '+', 1.),
+    Claim('abstain-msp-conservative', _SOURCE, 'With 20 labelled questions a data set, abstaining on a low MSP raises the score when a wrong answer costs 2', 'q6', 'mean gain in points', '+', 1.),
     Claim('abstain-logit-balanced', _SOURCE, 'Abstaining on a low max logit raises the score when a wrong answer costs 1', 'q6', 'mean gain in points', '+', 1.),
-    Claim('abstain-logit-conservative', _SOURCE, 'The same when a wrong answer costs 2', 'q6', 'mean gain in points', '+', 1.),
+    Claim('abstain-logit-conservative', _SOURCE, 'Abstaining on a low max logit raises the score when a wrong answer costs 2', 'q6', 'mean gain in points', '+', 1.),
     Claim('few-labels', _SOURCE, '20 labelled questions a data set do as well as half of the data', 'q6', 'mean gain of half over k = 20, in points', '0', 2.),
 ]}
 
