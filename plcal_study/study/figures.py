@@ -17,9 +17,9 @@ from .pages import about, read_record, write_records
 from .plaut2024 import MODELS, Cohort
 
 # %% auto #0
-__all__ = ['Draw', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest', 'auroc_heatmap', 'accuracy_auroc',
-           'accuracy_calibration', 'repair_forest', 'draws_and_published', 'score_against_threshold', 'promises',
-           'draw_all', 'draw_paper']
+__all__ = ['Draw', 'LEAST', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest', 'auroc_heatmap',
+           'accuracy_auroc', 'accuracy_calibration', 'repair_forest', 'draws_and_published', 'score_against_threshold',
+           'promises', 'draw_all', 'draw_paper']
 
 # %% ../../nbs/study/29_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -41,6 +41,8 @@ def _figure(folder: Path | None, width: float, height: float, rows: int = 1, col
 def _colors(k: int) -> list[str]: return ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'][:k] # Okabe and Ito: safe for the colour-blind
 
 # %% ../../nbs/study/29_figures.ipynb #1d215c68
+LEAST = 20 # answers a bin must hold to be drawn
+
 def reliability_of_all(
     folder: Path | None = None, # of records; None: `records_dir()`
 ) -> Figure:
@@ -52,13 +54,13 @@ def reliability_of_all(
     fig, axes = _figure(folder, 8.4, 1.9 * rows + .5, rows, columns, sharex=True, sharey=True)
     for ax in axes.flat[len(models):]: ax.axis('off')
     for ax, m in zip(axes.flat, models, strict=False):
-        c = d[d.model == m]
+        c = d[(d.model == m) & (d.n >= LEAST)]
         ax.axline((0, 0), slope=1, color='.7', lw=1)
         ax.errorbar(c.conf, c.acc, yerr=np.abs([c.acc - c.lo, c.hi - c.acc]), fmt='o-', ms=2.5, lw=1, color=_colors(1)[0], ecolor='.4')
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal', xticks=[0, .5, 1], yticks=[0, .5, 1])
         ax.set_title(shown(m), fontsize=9)
         ax.tick_params(labelsize=8)
-    fig.supxlabel(f'MSP (15 bins; n = {d.groupby("model").n.sum().max():,} answers a model)', fontsize=9)
+    fig.supxlabel(f'MSP (bins of 1/15 that hold at least {LEAST} answers; n = {d.groupby("model").n.sum().max():,} answers a model)', fontsize=9)
     fig.supylabel('accuracy, 95% Wilson interval', fontsize=9)
     return fig
 
@@ -110,7 +112,7 @@ def auroc_heatmap(
     d = d[d.score == 'norm']
     t = d.pivot_table(index='model', columns='dataset', values='auroc', sort=False)
     fig, axes = _figure(folder, 6.4, .3 * len(t) + 1.4)
-    plot_heatmap(t.rename(index=shown), 'AUROC of the MSP', f'{2 * d.n.min():,} to {2 * d.n.max():,}', center=.5, ax=axes[0, 0])
+    plot_heatmap(t.rename(index=shown), 'AUROC of the MSP', f'{2 * d.n.min():,} to {2 * d.n.max():,}', ax=axes[0, 0])
     return fig
 
 # %% ../../nbs/study/29_figures.ipynb #7ea9dab4
@@ -125,7 +127,7 @@ def _against_accuracy(folder: Path | None, measures: dict[str, str]) -> Figure:
         span = np.ptp(own[measure])
         ax.set(ylim=(own[measure].min() - .12 * span, own[measure].max() + .12 * span))
         plot_scatter_named(own.accuracy.to_numpy(), own[measure].to_numpy(), [shown(m) for m in own.model], 'accuracy', label, int(own.n.max()), ax=ax)
-        ax.set_title(f'{len(own)} models: r = {c.r:.2f} [{c.lo:.2f}, {c.hi:.2f}]', fontsize=10)
+        ax.set_title(f'{len(own)} models: r = {c.r:.2f} [{c.lo:.2f}, {c.hi:.2f}]', fontsize=10, pad=18)
     return fig
 
 # %% ../../nbs/study/29_figures.ipynb #4dc79242
@@ -226,7 +228,7 @@ def promises(
         ax.spines[['top', 'right']].set_visible(False)
     axes[0, 0].axhline(.1, color='.4', lw=1, ls='--')
     axes[0, 0].annotate('10%: what the certified rule allows', (len(risks) - .5, .1), xytext=(0, 4), textcoords='offset points', ha='right', fontsize=8)
-    axes[0, 0].legend(fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(0, .6))
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=len(rules), fontsize=8, frameon=False)
     fig.supxlabel('a point is a model; 20 labelled answers a data set, drawn anew many times', fontsize=8)
     return fig
 

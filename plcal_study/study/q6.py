@@ -154,9 +154,9 @@ RISKS = (.1, .2, .3) # promised shares of wrong answers among those given
 DELTA = .1           # probability that the promise is broken
 
 def _judged(d: Draws, risk: float, **where) -> dict:
-    "Risk and coverage of a rule over many draws, held against a promised risk."
-    answers = d.pct_abstained < 100
-    return where | dict(promised=risk, coverage=100 - d.pct_abstained.mean(), points=d.points.mean(), risk_mean=d.risk[answers].mean() if answers.any() else 0.,
+    "Risk, coverage and points (a wrong answer costs 2) of a rule over many draws, held against a promised risk."
+    answers, given = d.pct_abstained < 100, 100 - d.pct_abstained
+    return where | dict(promised=risk, coverage=given.mean(), points=(given * (1 - 3 * d.risk)).mean(), risk_mean=d.risk[answers].mean() if answers.any() else 0.,
                         broken=(d.risk > risk).mean(), silent=1 - answers.mean())
 
 def guarantees(
@@ -174,7 +174,7 @@ def guarantees(
         for risk in RISKS:
             sure = draw_certified(sets, k, risk, grid_certified(scores, k * len(sets), risk, DELTA), DELTA, 2, draws, seed)
             rows.append(_judged(sure, risk, model=m, rule='certified'))
-            rows += [_judged(d, risk, model=m, rule=f'paper, {PENALTIES[w]}') for w, d in paper.items()]
+            rows += [_judged(d, risk, model=m, rule=f'paper, {PENALTIES[w].partition("(")[0]}') for w, d in paper.items()]
         return rows
     return pd.DataFrame([row for rows in _threaded(one, cohort.models, progress) for row in rows])
 
