@@ -112,7 +112,7 @@ def _study(a: argparse.Namespace) -> None:
     make_records(folder, cohort, known, progress=_bar)
     if about(folder)['scale'] == 'simulated':
         t = read_record('truth', folder)
-        print(f"\nthe 95% interval holds the true AUROC in {t.covered.sum()} of {len(t)} cells")
+        print(f"\nSIMULATED cohort: the verdicts show that the machinery runs, and say nothing of real models.\nthe 95% interval holds the true AUROC in {t.covered.sum()} of {len(t)} cells")
     else:
         equal = (read_record('ledger', folder).status == 'equal').sum()
         print(f"\nledger: {equal:,} of {len(read_record('ledger', folder)):,} published cells equal at the printed digit")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
-import json, os, tempfile
+import json, os, re, tempfile
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -19,8 +19,8 @@ from .published import ledger, published
 from .simulated import simulate, truth, write_results
 
 # %% auto #0
-__all__ = ['PAGES', 'ROOT', 'records_dir', 'write_records', 'read_record', 'about', 'show', 'difference', 'published_cohort',
-           'simulated_cohort', 'against_truth', 'make_records', 'run_page']
+__all__ = ['PAGES', 'ROOT', 'SITE', 'records_dir', 'write_records', 'read_record', 'about', 'show', 'difference',
+           'published_cohort', 'simulated_cohort', 'against_truth', 'make_records', 'plain', 'run_page']
 
 # %% ../../nbs/study/28_pages.ipynb #b5133b74
 PAGES = {'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb'} # file of each page, under nbs/
@@ -138,11 +138,34 @@ def make_records(
     q6_frames, q6_evidence = q6.records(cohort, printed, scale, draws, progress('q6: draws'))
     frames |= q6_frames | dict(verdicts=judge([*q5_evidence, *q6_evidence]))
     d = dataset('plaut2024')
-    facts = dict(scale=scale, cohort=f'{d.title}, revision {d.revision}' if known is None else 'simulated, truth known', answers=len(cohort), models=len(cohort.models),
+    facts = dict(scale=scale, cohort=f'{d.title}, revision {d.revision[:7]}' if known is None else 'simulated, truth known', answers=len(cohort), models=len(cohort.models),
                  datasets=cohort.datasets, pinned=cohort.pinned, draws=draws, nulls=nulls)
     return write_records(folder, frames, facts)
 
 # %% ../../nbs/study/28_pages.ipynb #e78fafa0
+SITE = 'https://plcal-study.github.io/plcal_study/'
+
+def plain(
+    text: str, # Markdown of a page
+) -> str:
+    "Markdown that needs neither a bibliography nor the pages beside it."
+    text = re.sub(r'\[@([a-z]+)(\d{4})\w*\]', lambda m: f'({m[1].capitalize()} {m[2]})', text)
+    text = re.sub(r'(?<![\w`(])@([a-z]+)(\d{4})\w*', lambda m: f'{m[1].capitalize()} ({m[2]})', text)
+    text = re.sub(r'^\([\w-]+\)=\n', '', text, flags=re.M) # anchors of the site
+    return re.sub(r'\]\(\.\./([\w/]+)\.ipynb', rf']({SITE}\1.html', text)
+
+def _alone(nb):
+    "A page as one HTML file shows it: plain Markdown, and each caption below its figure or table."
+    import nbformat
+    cells = []
+    for cell in nb.cells:
+        if cell.cell_type == 'markdown': cell.source = plain(cell.source)
+        cells.append(cell)
+        if caption := re.search(r'^#\| (?:fig|tbl)-cap: "(.+)"$', cell.source, re.M): cells.append(nbformat.v4.new_markdown_cell(f'*{caption[1]}*'))
+    nb.cells = cells
+    return nb
+
+# %% ../../nbs/study/28_pages.ipynb #3b67c353
 def run_page(
     page: str,           # a key of `PAGES`
     records: str | Path, # the records it reads
@@ -155,9 +178,9 @@ def run_page(
     if not source.exists(): raise FileNotFoundError(f"{source} is not here: pages are run from a checkout of the repository")
     nb = nbformat.read(source, 4)
     env = {**os.environ, 'PLCAL_RECORDS': str(Path(records).resolve())}
-    nbclient.NotebookClient(nb, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(source.parent)}}).execute(env=env)
+    nbclient.NotebookClient(nb, timeout=600, kernel_name='python3', extra_arguments=['--log-level=ERROR'], resources={'metadata': {'path': str(source.parent)}}).execute(env=env)
     export = nbconvert.HTMLExporter(template_name='lab', exclude_input=True, embed_images=True, mathjax_url='', require_js_url='')
     Path(out).mkdir(parents=True, exist_ok=True)
     path = Path(out) / f'{source.stem}.html'
-    atomic_write(path, export.from_notebook_node(nb)[0])
+    atomic_write(path, export.from_notebook_node(_alone(nb))[0])
     return path
