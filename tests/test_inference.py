@@ -326,6 +326,13 @@ def test_perfect_ranks_are_not_certainty():
     assert spearman(x, x).p == 2 / math.factorial(8) == kendall(x, x).p # one order of 8! either way
     assert pearson(x, 2 * x)[:3] == pytest.approx((1, 1, 1)) # a straight line is one
 
+@pytest.mark.parametrize('r', [0, 1e-9, .5, -.9, .999999, 1 - 1e-9])
+def test_pearson_to_the_last_digits(r):
+    x, e = np.array([[1, -1, 0, 1, -1, 0.], [1, 1, -2, 1, 1, -2.]]) # at right angles
+    y = r * x / 2 + math.sqrt(1 - r**2) * e / math.sqrt(12)
+    for scale in (1, 1e-150, 1e150):
+        assert pearson(x, scale * y)[::3] == pytest.approx(tuple(stats.pearsonr(x, y)), rel=1e-6, abs=1e-12)
+
 @pytest.mark.parametrize('seed', range(20))
 def test_adjusted_p(seed):
     rng = np.random.default_rng(seed)

@@ -1,5 +1,5 @@
 "The published results of 14 chat models: read exactly, computed by the paper's recipe, and equal cell by cell."
-import os, random, tarfile
+import os, random, subprocess, sys, tarfile
 from itertools import product
 import numpy as np, pandas as pd, pytest
 from scipy.stats import mannwhitneyu
@@ -205,3 +205,14 @@ def test_reproduce_writes_everything_whole(plaut_data, tmp_path):
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == sorted(['cells.csv', 'ledger.csv', 'regraded.csv', *(f'table_{t}.csv' for t in r.tables)])
     assert {'auroc_lo', 'auroc_hi', 'ece15', 'ece15_null'} <= set(pd.read_csv(tmp_path / 'out' / 'cells.csv'))
     assert not [p for p in os.listdir(tmp_path / 'out') if p.startswith('.')]
+
+def test_a_reproduction_loads_no_more_than_it_needs(texts, tmp_path):
+    "These packages take longer to load than the answers to read."
+    write(texts, tmp_path)
+    code = f"""import sys
+from plcal_study.study.plaut2024 import cells, read, tables
+from plcal_study.measure.inference import pearson
+c = read({str(tmp_path)!r}); tables(c, cells(c, draws=50)); pearson([1, 2, 3, 4, 6], [1, 3, 2, 4, 5])
+print(*sorted({{'matplotlib', 'scipy.optimize', 'scipy.stats', 'seaborn', 'sklearn', 'statsmodels'}} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == '\n', done.stdout + done.stderr

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 import random
 import numpy as np
-from scipy.stats import binom
+import scipy # scipy.stats is slow to load, and loads when it is first used
 from .predictions import check_scores
 
 # %% auto #0
@@ -226,6 +226,7 @@ def grid_certified(
 def _most_wrong(k: int, risk: float, delta: float) -> np.ndarray: # (k + 1,) int
     "For 0 … k answers, the largest number of wrong ones with p ≤ delta; -1: none."
     n = np.arange(k + 1)
+    binom = scipy.stats.binom
     w = binom.ppf(delta, n, risk)
     return np.where(binom.cdf(w, n, risk) <= delta * (1 + 1e-9), w, w - 1).astype(int) # a p-value of just delta passes, rounded or not
 
@@ -256,7 +257,7 @@ def certify_threshold(
     j = int(_last_passed((wrong <= _most_wrong(len(score), risk, delta)[right + wrong])[None])[0])
     if j == len(grid): return Certified(np.inf, 0, 0, 1.)
     n, w = int(right[j] + wrong[j]), int(wrong[j])
-    return Certified(float(grid[j]), n, w, float(binom.cdf(w, n, risk)))
+    return Certified(float(grid[j]), n, w, float(scipy.stats.binom.cdf(w, n, risk)))
 
 # %% ../../nbs/measure/05_abstention.ipynb #ea1fbd7a
 def draw_certified(

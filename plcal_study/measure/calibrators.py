@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
+from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_softmax, logit
-from sklearn.isotonic import isotonic_regression
 from .metrics import brier_top, ece, ece_null, mass_ids, nll_top
 from .predictions import Predictions, from_logits, probs_of, select
 
@@ -291,7 +290,7 @@ def fit_isotonic(
     conf, correct = _both(p)
     x, group = np.unique(conf, return_inverse=True)
     n = np.bincount(group)
-    y = isotonic_regression(np.bincount(group, correct) / n, sample_weight=n.astype(float))
+    y = isotonic_regression(np.bincount(group, correct) / n, weights=n).x
     return Isotonic(x, _clip(y, len(conf)))
 
 def _clip(rate: np.ndarray, n: int) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import math, warnings
 import numpy as np
 import pandas as pd
-from scipy import special, stats
-from scipy.optimize import brentq
+import scipy # scipy.stats and scipy.optimize are slow to load, and load when they are first used
+from scipy import special
 from .bootstrap import Interval
 from .predictions import check_scores
 
@@ -88,7 +88,7 @@ def _newcombe(auc: float, n1: int, n0: int, level: float) -> tuple[float, float]
     "Score interval of an AUROC from its value and the two sample sizes alone (Newcombe 2006, part 2, method 5)."
     star, z = (n1 + n0) / 2 - 1, _level(level)
     def sd(t): return math.sqrt(t * (1 - t) * (1 + star * (1 - t) / (2 - t) + star * t / (1 + t)) / (n1 * n0))
-    def lower(a): return brentq(lambda t: a - t - z * sd(t), 0, min(a, 1 - 1e-12)) if a > 0 else 0.
+    def lower(a): return scipy.optimize.brentq(lambda t: a - t - z * sd(t), 0, min(a, 1 - 1e-12)) if a > 0 else 0.
     return lower(auc), 1 - lower(1 - auc)
 
 def _auroc_bounds(auc: float, var: float, n1: int, n0: int, level: float, df: float = math.inf) -> tuple[float, float]:
@@ -202,7 +202,7 @@ def _equal(d: Delong) -> float:
     keep = val > 1e-10 * d.cov.diagonal().max()
     wald, rank = float(((vec.T @ diff)[keep]**2 / val[keep]).sum()), int(keep.sum())
     if not rank: return 1.
-    return float(stats.chi2.sf(wald, rank) if math.isinf(free) else stats.f.sf(wald * free / (rank * d.df), rank, free))
+    return float(scipy.stats.chi2.sf(wald, rank) if math.isinf(free) else scipy.stats.f.sf(wald * free / (rank * d.df), rank, free))
 
 # %% ../../nbs/measure/03_inference.ipynb #69d9ffaa
 class MannWhitney(NamedTuple):
@@ -232,7 +232,7 @@ def mann_whitney(
     ends = np.flatnonzero(np.diff(np.sort(score), append=np.inf))
     t = np.diff(ends, prepend=-1).astype(float) # answers that share a score
     if min(n1, n0) <= 8 and len(t) == n:
-        p, method = float(stats.mannwhitneyu(score[correct], score[~correct], method='exact').pvalue), 'exact'
+        p, method = float(scipy.stats.mannwhitneyu(score[correct], score[~correct], method='exact').pvalue), 'exact'
     else:
         s = np.sqrt(n1*n0/12 * ((n + 1) - np.sum(t**3 - t) / (n*(n - 1))))
         z = (max(u, n1*n0 - u) - n1*n0/2 - 0.5) / s if s > 0 else -np.inf
@@ -249,7 +249,7 @@ def mcnemar(
     (_, a), (_, b) = check_scores(a_correct, a_correct), check_scores(b_correct, b_correct)
     if a.shape != b.shape: raise ValueError(f"b_correct must have shape {a.shape} like a_correct, got {b.shape}; pair the models on the same questions")
     n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
-    p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.
+    p = scipy.stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.
     pa, pb = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
     half = _level(level) * math.sqrt((pa + pb - (pa - pb)**2) / (n + 2))
     return Test((only_a - only_b) / n, max(pa - pb - half, -1.), min(pa - pb + half, 1.), float(p), n, 'McNemar, exact')
@@ -308,8 +308,10 @@ def pearson(
 ) -> Test:              # estimate in [−1, 1]
     "Pearson's r with Fisher's interval and the t test; `ValueError` when a column is constant."
     x, y = _varied(x, y)
-    r, p = stats.pearsonr(x, y)
-    return _correlation(r, 1 / math.sqrt(len(x) - 3), len(x), p, 0., level, 'Pearson, Fisher z')
+    x, y = (v - v.mean() for v in _varied(x, y))
+    n, r = len(x), float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1, 1))
+    p = float(2 * special.betainc(n / 2 - 1, n / 2 - 1, (1 - abs(r)) / 2)) # of t with n − 2 degrees of freedom
+    return _correlation(r, 1 / math.sqrt(n - 3), n, p, 0., level, 'Pearson, Fisher z')
 
 # %% ../../nbs/measure/03_inference.ipynb #a3d157db
 def spearman(
@@ -319,7 +321,7 @@ def spearman(
 ) -> Test:              # estimate in [−1, 1]
     "Spearman's rank correlation with the interval of Bonett & Wright (2000) and the t test of the ranks, p at least that of one order in n!."
     x, y = _varied(x, y)
-    (r, p), n = stats.spearmanr(x, y), len(x)
+    (r, p), n = scipy.stats.spearmanr(x, y), len(x)
     if n < 20: p = max(p, 2 / math.factorial(n))
     return _correlation(r, math.sqrt((1 + r**2 / 2) / (n - 3)), n, p, 12 / (n**3 - n), level, 'Spearman, Bonett–Wright')
 
@@ -330,7 +332,7 @@ def kendall(
 ) -> Test:              # estimate in [−1, 1]
     "Kendall's tau-b with Fieller's interval as in Bonett & Wright (2000); p exact for few rows without ties, as SciPy's default."
     x, y = _varied(x, y)
-    (r, p), n = stats.kendalltau(x, y), len(x)
+    (r, p), n = scipy.stats.kendalltau(x, y), len(x)
     return _correlation(r, math.sqrt(.437 / (n - 4)), n, p, 4 / (n**2 - n), level, 'Kendall, Fieller')
 
 # %% ../../nbs/measure/03_inference.ipynb #1e7d7d90
@@ -356,7 +358,7 @@ def bh(
     p: np.ndarray, # (m,) p values in [0, 1]
 ) -> np.ndarray:   # (m,) adjusted, in the order given
     "Benjamini and Hochberg's p values: reject where ≤ α, and of the rejected an expected share ≤ α is false."
-    return stats.false_discovery_control(_ps(p), method='bh')
+    return scipy.stats.false_discovery_control(_ps(p), method='bh')
 
 # %% ../../nbs/measure/03_inference.ipynb #0d7cb81c
 class Equivalence(NamedTuple):
@@ -406,7 +408,7 @@ def power_mean(
     if not sd > 0 or not math.isfinite(sd + diff): raise ValueError(f"sd must be positive and diff finite, got {sd} and {diff}")
     if n < 2: raise ValueError(f"n must be at least 2, got {n}")
     q, shift = _level(level, n - 1), diff / sd * math.sqrt(n)
-    return float(stats.nct.sf(q, n - 1, shift) + stats.nct.cdf(-q, n - 1, shift)) if abs(shift) < 30 else 1.
+    return float(scipy.stats.nct.sf(q, n - 1, shift) + scipy.stats.nct.cdf(-q, n - 1, shift)) if abs(shift) < 30 else 1.
 
 def power_correlation(
     r: float,           # true correlation, in (−1, 1)
@@ -444,7 +446,7 @@ def detectable_correlation(
 ) -> float:             # in (0, 1)
     "The weakest true correlation that is found with this power."
     if not 1 - level < power < 1: raise ValueError(f"power must lie in ({1 - level:.3g}, 1), got {power}")
-    return float(brentq(lambda r: power_correlation(r, n, level) - power, 0, 1 - 1e-12))
+    return float(scipy.optimize.brentq(lambda r: power_correlation(r, n, level) - power, 0, 1 - 1e-12))
 
 # %% ../../nbs/measure/03_inference.ipynb #26dab129
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 import numpy as np
-from scipy.fft import dct
-from scipy.optimize import brentq
+import scipy # scipy.fft and scipy.optimize load when they are first used
 from scipy.special import logsumexp, ndtri, xlogy
-from sklearn.isotonic import isotonic_regression
 from .predictions import check_logits, check_pairs, check_scores
 
 # %% auto #0
@@ -264,7 +262,7 @@ def _residual_waves(conf: np.ndarray, correct: np.ndarray) -> np.ndarray: # (gri
         rest, r = t - left, np.subtract(correct[s], conf[s], dtype=float)
         mass += np.bincount(left, r * (1 - rest), _GRID + 1) + np.bincount(left + 1, r * rest, _GRID + 1)
     mass[1:-1] /= 2 # the transform counts inner points twice
-    return dct(mass / len(conf), type=1)
+    return scipy.fft.dct(mass / len(conf), type=1)
 
 # %% ../../nbs/measure/01_metrics.ipynb #cdded83b
 def smece(
@@ -277,10 +275,10 @@ def smece(
     if sigma is not None and not 0 < sigma < np.inf: raise ValueError(f"sigma must be above 0, got {sigma}")
     waves, decay = _residual_waves(conf, correct), (np.pi * np.arange(_GRID + 1)) ** 2 / 2
     def error(s: float) -> float:
-        return float(np.trapezoid(np.abs(dct(waves * np.exp(-decay * s * s), type=1)), dx=1 / _GRID))
+        return float(np.trapezoid(np.abs(scipy.fft.dct(waves * np.exp(-decay * s * s), type=1)), dx=1 / _GRID))
     if sigma is not None: return error(sigma)
     if error(1e-9) <= 1e-9: return 0.
-    return float(brentq(lambda s: error(s) - s, 1e-9, 2, xtol=1e-9))
+    return float(scipy.optimize.brentq(lambda s: error(s) - s, 1e-9, 2, xtol=1e-9))
 
 # %% ../../nbs/measure/01_metrics.ipynb #7fc22138
 class EceNull(NamedTuple):
@@ -458,7 +456,7 @@ def corp_fit(
     starts, sizes = _groups(conf[order])
     hits = np.add.reduceat(correct[order], starts, dtype=float)
     fit = np.empty(len(conf))
-    fit[order] = np.repeat(isotonic_regression(hits / sizes, sample_weight=sizes, y_min=0, y_max=1), sizes)
+    fit[order] = np.repeat(scipy.optimize.isotonic_regression(hits / sizes, weights=sizes).x.clip(0, 1), sizes)
     return fit
 
 # %% ../../nbs/measure/01_metrics.ipynb #98d1faf2
