@@ -1,5 +1,6 @@
 "What must hold of the one table: checks keep what is right and name what is wrong; disk and pairing lose nothing."
 import json, os
+from copy import deepcopy
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.special import softmax
 from plcal_study.measure.predictions import (
-    Predictions, atomic_write, check_labels, check_logits, check_pairs, check_scores, from_grades, from_logits, load, pair, probs_of, save, select)
+    Predictions, _hash, _repeated, atomic_write, check_labels, check_logits, check_pairs, check_scores, from_grades, from_logits, load, pair, probs_of, save, select)
 
 
 def ragged(n=40, k=5, seed=0, dtype=float):
@@ -101,6 +102,44 @@ def test_meta_is_copied():
     p = from_grades([.5], [1], meta=meta)
     meta['model'] = 'b'
     assert p.meta == dict(model='a')
+
+
+def test_a_table_owns_what_it_holds():
+    logits, label = ragged()
+    given = dict(meta=dict(a=[1]), uid=np.array([f'q{i}' for i in range(40)]), correct=np.arange(40) % 2 == 0, conf=np.full(40, .5), logits=logits, label=label,
+                 scores=dict(s=np.ones(40)), cluster=np.array(['c'] * 40))
+    p = Predictions(**given)
+    before = deepcopy(vars(p))
+    for x in (given['conf'], logits, given['scores']['s']): x[:] = 0
+    given['meta']['a'].append(2); given['scores']['t'] = 1
+    given['uid'][:] = 'x'; given['cluster'][:] = 'x'; given['correct'][:] = True; label[:] = 0
+    for name, value in before.items(): np.testing.assert_equal(getattr(p, name), value, err_msg=name)
+
+@pytest.mark.parametrize('at', [(0, 1), (0, 999), (500, 501), (998, 999), (3, 700)])
+@pytest.mark.parametrize('names', [np.arange(1000), np.arange(1000) - 500, np.array([f'mmlu/{i}' for i in range(1000)]), np.array([f'ü{i}' for i in range(1000)], object)[::-1]],
+                         ids=['numbers', 'negative', 'text', 'objects'])
+def test_a_name_that_is_there_twice_is_found_wherever_it_is(names, at):
+    assert from_grades(np.full(1000, .5), np.ones(1000), names).uid.tolist() == [str(x) for x in names]
+    twice = names.copy()
+    twice[at[1]] = twice[at[0]]
+    with pytest.raises(ValueError, match=f"uid must be unique, got '{names[at[0]]}' more than once"): from_grades(np.full(1000, .5), np.ones(1000), twice)
+
+@settings(deadline=None, max_examples=50, derandomize=True)
+@given(st.lists(st.text('ab1 é😀', max_size=3), min_size=1, max_size=12), st.integers(1, 4), st.sampled_from(['<', '>']))
+def test_repeated_names_are_those_of_pandas(names, bad, order):
+    names = np.array(names).astype(f'{order}U3')
+    again = names[pd.Index(names).duplicated()]
+    want = again[0] if len(again) else None
+    assert _repeated(names) == want
+    assert _repeated(names, lambda x: _hash(x) % np.uint64(bad)) == want # most hashes meet, or all
+
+def test_names_apart_have_hashes_apart():
+    names = np.array([f'{a}{b}' for a in 'abcdefgh' for b in range(5000)])
+    assert len(np.unique(_hash(names))) == len(names)
+
+@pytest.mark.parametrize('uid', [[0], [-7], [10, 9], [-1, 100], np.array([2**64 - 1, 5], np.uint64), np.array([-2**63, 2**63 - 1]), np.array([-100, 99], np.int8)])
+def test_numbers_become_the_names_that_python_gives_them(uid):
+    assert from_grades([.5] * len(uid), [1] * len(uid), uid).uid.tolist() == [str(int(x)) for x in uid]
 
 
 # --- choosing and pairing --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@
 
 # %% ../../nbs/measure/00_predictions.ipynb #992b0003
 from __future__ import annotations
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,28 @@ def _ids(x, name: str, shape: tuple) -> np.ndarray: # (n,) str
     x = np.asarray(x)
     if x.dtype.kind in 'fc' or x.shape != shape: raise ValueError(f"{name} must be strings or integers of shape {shape}, got {x.dtype} of shape {x.shape}")
     if x.dtype.kind == 'O' and any(v is None or v != v for v in x): raise ValueError(f"{name} has a missing value in row {next(i for i, v in enumerate(x) if v is None or v != v)}")
-    return x.astype(str)
+    return x.astype(f'U{max(len(str(x.min())), len(str(x.max())))}' if x.dtype.kind in 'iu' else str) # no wider than the numbers need
 
+def _hash(names: np.ndarray) -> np.ndarray: # (n,) uint64, equal for equal names
+    "A number for each string, from the code points of all strings at once."
+    h = np.zeros(len(names), np.uint64)
+    for c in names.view(np.uint32).reshape(len(names), -1).T:
+        h *= np.uint64(0x9E3779B97F4A7C15)
+        h += c
+    return h
+
+def _repeated(
+    names: np.ndarray,         # (n,) str
+    hash_of: Callable = _hash, # equal numbers for equal names; where others are equal too, the names themselves decide
+) -> str | None:
+    "The first name that was there before, or None; ten million names become no Python strings unless their hashes meet."
+    h = hash_of(names)
+    s = np.sort(h)
+    if not len(met := s[1:][s[1:] == s[:-1]]): return None
+    some = pd.Index(names[np.isin(h, met)])
+    return next(iter(some[some.duplicated()]), None)
+
+# %% ../../nbs/measure/00_predictions.ipynb #b1227db3
 def _score(x, name: str, shape: tuple) -> np.ndarray: # (n,) float64
     "A further score as finite floats, or a `ValueError` that names the fault."
     x = _numeric(x, name).astype(float)
@@ -142,21 +163,22 @@ def _score(x, name: str, shape: tuple) -> np.ndarray: # (n,) float64
     return x
 
 def _check(p: Predictions) -> None:
-    "Bring every field of `p` to its type, or raise a `ValueError` that names the field."
+    "Bring every field of `p` to its type, in memory of its own, or raise a `ValueError` that names the field."
     def put(name, value): object.__setattr__(p, name, value)
     conf, correct = check_pairs(p.conf, p.correct)
-    put('conf', conf.astype(float)); put('correct', correct)
+    put('conf', conf.astype(float)); put('correct', correct.copy())
     put('uid', _ids(p.uid, 'uid', conf.shape))
-    if len(dup := pd.Index(p.uid)[pd.Index(p.uid).duplicated()]): raise ValueError(f"uid must be unique, got {dup[0]!r} more than once; add the prompt or the seed to it")
+    if (dup := _repeated(p.uid)) is not None: raise ValueError(f"uid must be unique, got {dup!r} more than once; add the prompt or the seed to it")
     if p.cluster is not None: put('cluster', _ids(p.cluster, 'cluster', conf.shape))
     if (p.logits is None) != (p.label is None): raise ValueError("logits and label come together or not at all")
     if p.logits is not None:
         logits, label = check_logits(p.logits, p.label)
         if len(logits) != len(conf): raise ValueError(f"logits must have {len(conf)} rows like conf, got {len(logits)}")
-        put('logits', logits); put('label', label)
+        put('logits', logits.copy()); put('label', label)
     put('scores', {k: _score(v, f'scores[{k!r}]', conf.shape) for k, v in p.scores.items()})
     try: json.dumps(p.meta)
     except TypeError as e: raise ValueError(f"meta must hold JSON values only (str, int, float, bool, None, list, dict): {e}") from None
+    put('meta', deepcopy(p.meta))
 
 # %% ../../nbs/measure/00_predictions.ipynb #f70a5a41
 def from_logits(
