@@ -150,6 +150,7 @@ class Draws(NamedTuple):
     points: np.ndarray        # (d,) ↑
     pct_abstained: np.ndarray # (d,) in [0, 100]
     risk: np.ndarray          # (d,) wrong among the answered, in [0, 1], ↓; 0 where nothing is answered
+    base: np.ndarray          # (d,) points of the lowest threshold of the grid, which answers all or nearly all, on the same questions
 
 def _simulate(
     sets: list[Set], k: np.ndarray, penalty: float, grid: np.ndarray,
@@ -166,9 +167,10 @@ def _simulate(
             seen += labelled / (n * len(k))
             rest += (tally - labelled) / ((tally.sum() - n) * len(k))
         j = choose(*np.moveaxis(_above(seen), 1, 0))
-        wrong, right = _above(rest)[np.arange(d), :, j].T.clip(0)
+        given = _above(rest)
+        wrong, right = given[np.arange(d), :, j].T.clip(0)
         risk = wrong / np.where(wrong + right > 0, wrong + right, 1)
-        parts.append((np.append(grid, np.inf)[j], 100 * (right - penalty * wrong), 100 * (1 - right - wrong).clip(0), risk))
+        parts.append((np.append(grid, np.inf)[j], 100 * (right - penalty * wrong), 100 * (1 - right - wrong).clip(0), risk, 100 * (given[:, 1, 0] - penalty * given[:, 0, 0])))
     return Draws(*map(np.concatenate, zip(*parts, strict=True)))
 
 # %% ../../nbs/measure/05_abstention.ipynb #0c0f4c3b

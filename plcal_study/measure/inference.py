@@ -17,8 +17,8 @@ from .predictions import check_scores
 
 # %% auto #0
 __all__ = ['Test', 'auroc_interval', 'Delong', 'delong', 'MannWhitney', 'mann_whitney', 'mcnemar', 'mean_difference', 'pearson',
-           'spearman', 'kendall', 'holm', 'bh', 'Equivalence', 'tost', 'answer', 'power_mean', 'power_correlation',
-           'n_for_mean', 'detectable_correlation', 'Mixed', 'mixed_model', 'leave_one_out']
+           'spearman', 'kendall', 'correlation_difference', 'holm', 'bh', 'Equivalence', 'tost', 'answer', 'power_mean',
+           'power_correlation', 'n_for_mean', 'detectable_correlation', 'Mixed', 'mixed_model', 'leave_one_out']
 
 # %% ../../nbs/measure/03_inference.ipynb #88d8907b
 class Test(NamedTuple):
@@ -334,6 +334,24 @@ def kendall(
     x, y = _varied(x, y)
     (r, p), n = scipy.stats.kendalltau(x, y), len(x)
     return _correlation(r, math.sqrt(.437 / (n - 4)), n, p, 4 / (n**2 - n), level, 'Kendall, Fieller')
+
+# %% ../../nbs/measure/03_inference.ipynb #da845ab3
+def correlation_difference(
+    x: np.ndarray,      # (n,) the shared variable, n ≥ 5
+    a: np.ndarray,      # (n,) candidate
+    b: np.ndarray,      # (n,) reference, on the same rows
+    level: float = .95, # of the interval, in (0, 1)
+) -> Test:              # estimate: r(x, a) − r(x, b), in [−2, 2]
+    "Difference of two Pearson correlations that share a variable: Williams' t with n − 3 degrees of freedom, interval of Zou (2007)."
+    ra, rb = pearson(x, a, level), pearson(x, b, level)
+    n, r, s, q = ra.n, ra.estimate, rb.estimate, pearson(a, b).estimate
+    if abs(q) > 1 - 1e-12: return Test(r - s, r - s, r - s, 1., n, 'the two measures are the same up to scale')
+    rest = 1 - r**2 - s**2 - q**2
+    t = (r - s) * math.sqrt((n - 1) * (1 + q) / (2 * (n - 1) / (n - 3) * (rest + 2*r*s*q) + ((r + s) / 2)**2 * (1 - q)**3))
+    c = ((q - r*s / 2) * rest + q**3) / ((1 - r**2) * (1 - s**2))
+    def reach(u: float, v: float) -> float: return math.sqrt(max(u**2 + v**2 - 2*c*u*v, 0.))
+    lo, hi = r - s - reach(r - ra.lo, rb.hi - s), r - s + reach(ra.hi - r, s - rb.lo)
+    return Test(r - s, lo, hi, _p(t, n - 3), n, "Williams, Zou")
 
 # %% ../../nbs/measure/03_inference.ipynb #1e7d7d90
 def _ps(p) -> np.ndarray: # (m,) float64

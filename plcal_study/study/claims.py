@@ -38,8 +38,8 @@ class Claim:
                     "and is not inside; otherwise undecided.")
         sign, side = ('above', 'below') if self.says == '+' else ('below', 'above')
         s = self.sesoi if self.says == '+' else -self.sesoi
-        return (f"Replicates if the 95% interval of the {self.effect} lies {sign} 0 with Holm-adjusted p < 0.05 and reaches {s:g}; contradicts if it lies "
-                f"wholly {side} {s:g}; otherwise undecided.")
+        return (f"Replicates if the 95% interval of the {self.effect} lies {sign} 0 with Holm-adjusted p < 0.05 and its far end is "
+                f"{'at least' if self.says == '+' else 'at most'} {s:g}; contradicts if it lies wholly {side} {s:g}; otherwise undecided.")
 
 # %% ../../nbs/study/22_claims.ipynb #574a2adc
 def decide(
@@ -81,7 +81,7 @@ def judge(
     rows = []
     for e, p_holm in zip(evidence, holm(np.array([e.p for e in evidence])), strict=True):
         row = dict(claim=e.claim.id, page=e.claim.page, source=e.claim.source, text=e.claim.text,
-                   effect=e.claim.effect, rule=e.claim.rule)
+                   effect=e.claim.effect, says=e.claim.says, rule=e.claim.rule)
         row |= {k: v for k, v in asdict(e).items() if k != 'claim'}
         rows.append(row | dict(p_holm=float(p_holm), verdict=decide(e.claim, e.lo, e.hi, float(p_holm))))
     return pd.DataFrame(rows)
@@ -103,6 +103,7 @@ def verdict_table(
         page = f'[{v.page}]({links[v.page]})' if links else v.page
         largest = max(abs(v.estimate), abs(v.lo), abs(v.hi))
         digits = 1 if largest >= 10 else 2
+        p = p_text(v.p_holm) if v.says != '0' else '–'
         size = f'{v.estimate:.{digits}f} [{v.lo:.{digits}f}, {v.hi:.{digits}f}]'
-        return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p_text(v.p_holm)} | {v.n:,} {v.unit} | {v.scale} | {page} |'
+        return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p} | {v.n:,} {v.unit} | {v.scale} | {page} |'
     return head + '\n'.join(row(v) for v in verdicts.itertuples())

@@ -78,9 +78,14 @@ def _bar(name: str) -> Callable:
 
 def _reproduce(a: argparse.Namespace) -> None:
     "plcal reproduce plaut2024."
+    from tqdm.auto import tqdm
     from plcal_study.study.plaut2024 import read, reproduce
     from plcal_study.study.published import tally
-    done = reproduce(a.data_dir, a.out)
+    with tqdm(total=0, desc='bootstrap intervals', mininterval=.5, file=sys.stderr) as bar:
+        def step(i: int, n: int) -> None:
+            bar.total = n
+            bar.update(i - bar.n)
+        done = reproduce(a.data_dir, a.out, progress=step)
     print(tally(done.ledger).to_string())
     equal = (done.ledger.status == 'equal').sum()
     print(f"\n{equal:,} of {len(done.ledger):,} published cells are equal at the printed digit"

@@ -41,7 +41,7 @@ def _figure(folder: Path | None, width: float, height: float, rows: int = 1, col
 def _colors(k: int) -> list[str]: return ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'][:k] # Okabe and Ito: safe for the colour-blind
 
 # %% ../../nbs/study/29_figures.ipynb #1d215c68
-LEAST = 20 # answers a bin must hold to be drawn
+LEAST = 50 # answers a bin must hold to be drawn
 
 def reliability_of_all(
     folder: Path | None = None, # of records; None: `records_dir()`
@@ -54,13 +54,15 @@ def reliability_of_all(
     fig, axes = _figure(folder, 8.4, 1.9 * rows + .5, rows, columns, sharex=True, sharey=True)
     for ax in axes.flat[len(models):]: ax.axis('off')
     for ax, m in zip(axes.flat, models, strict=False):
-        c = d[(d.model == m) & (d.n >= LEAST)]
+        every = d[d.model == m]
+        c = every[every.n >= LEAST]
+        ax.bar(every.conf, .25 * every.n / every.n.max(), width=.05, color='.85')
         ax.axline((0, 0), slope=1, color='.7', lw=1)
         ax.errorbar(c.conf, c.acc, yerr=np.abs([c.acc - c.lo, c.hi - c.acc]), fmt='o-', ms=2.5, lw=1, color=_colors(1)[0], ecolor='.4')
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal', xticks=[0, .5, 1], yticks=[0, .5, 1])
         ax.set_title(shown(m), fontsize=9)
         ax.tick_params(labelsize=8)
-    fig.supxlabel(f'MSP (bins of 1/15 that hold at least {LEAST} answers; n = {d.groupby("model").n.sum().max():,} answers a model)', fontsize=9)
+    fig.supxlabel(f'MSP; points are bins of 1/15 with at least {LEAST} answers, grey bars their shares (n = {d.groupby("model").n.sum().max():,} answers a model)', fontsize=9)
     fig.supylabel('accuracy, 95% Wilson interval', fontsize=9)
     return fig
 
@@ -112,7 +114,7 @@ def auroc_heatmap(
     d = d[d.score == 'norm']
     t = d.pivot_table(index='model', columns='dataset', values='auroc', sort=False)
     fig, axes = _figure(folder, 6.4, .3 * len(t) + 1.4)
-    plot_heatmap(t.rename(index=shown), 'AUROC of the MSP', f'{2 * d.n.min():,} to {2 * d.n.max():,}', ax=axes[0, 0])
+    plot_heatmap(t.rename(index=shown, columns=plaut2024.DATASETS), 'AUROC of the MSP', f'{2 * d.n.min():,} to {2 * d.n.max():,}', ax=axes[0, 0])
     return fig
 
 # %% ../../nbs/study/29_figures.ipynb #7ea9dab4
@@ -126,8 +128,8 @@ def _against_accuracy(folder: Path | None, measures: dict[str, str]) -> Figure:
         ax.set(xlim=(own.accuracy.min() - .06, own.accuracy.max() + .06))
         span = np.ptp(own[measure])
         ax.set(ylim=(own[measure].min() - .12 * span, own[measure].max() + .12 * span))
-        plot_scatter_named(own.accuracy.to_numpy(), own[measure].to_numpy(), [shown(m) for m in own.model], 'accuracy', label, int(own.n.max()), ax=ax)
-        ax.set_title(f'{len(own)} models: r = {c.r:.2f} [{c.lo:.2f}, {c.hi:.2f}]', fontsize=10, pad=18)
+        about_r = f'accuracy\n{len(own)} models: r = {c.r:.2f} [{c.lo:.2f}, {c.hi:.2f}]'
+        plot_scatter_named(own.accuracy.to_numpy(), own[measure].to_numpy(), [shown(m) for m in own.model], about_r, label, int(own.n.max()), ax=ax)
     return fig
 
 # %% ../../nbs/study/29_figures.ipynb #4dc79242
@@ -160,10 +162,10 @@ def repair_forest(
             y = len(models) - 1 - np.array([models.index(m) for m in w.model]) + shift
             ax.errorbar(w.change, y, xerr=[w.change - w.lo, w.hi - w.change], fmt=marker, ms=4, lw=1.2, color=color, label=f'fitted {where} data sets')
         ax.axvline(0, color='.6', lw=1)
-        ax.set(yticks=range(len(models)), yticklabels=[shown(m) for m in models[::-1]], title=method, xlabel='change of top-label Brier score (below 0 is better)')
+        ax.set(yticks=range(len(models)), yticklabels=[shown(m) for m in models[::-1]], title=method, xlabel='change of top-label Brier score')
         ax.title.set_fontsize(10); ax.spines[['top', 'right']].set_visible(False)
     axes[0, -1].legend(fontsize=8, frameon=False, loc='best')
-    fig.supxlabel(f'first prompt, n = {d.n.max():,} answers a model, each judged by a fit that has not seen it', fontsize=8)
+    fig.supxlabel(f'below 0 is better; first prompt, n = {d.n.max():,} answers a model, each judged by a fit that has not seen it', fontsize=8)
     return fig
 
 # %% ../../nbs/study/29_figures.ipynb #272e8ed1
@@ -227,9 +229,10 @@ def promises(
         ax.set(xticks=range(len(risks)), xticklabels=[f'{r:.0%}' for r in risks], xlabel='promised share of wrong answers', ylabel=label)
         ax.spines[['top', 'right']].set_visible(False)
     axes[0, 0].axhline(.1, color='.4', lw=1, ls='--')
-    axes[0, 0].annotate('10%: what the certified rule allows', (len(risks) - .5, .1), xytext=(0, 4), textcoords='offset points', ha='right', fontsize=8)
+    axes[0, 0].annotate('10%: allowed to the certified rule', (1, .1), xycoords=axes[0, 0].get_yaxis_transform(), xytext=(0, 3), textcoords='offset points', ha='right', fontsize=8)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=len(rules), fontsize=8, frameon=False)
-    fig.supxlabel('a point is a model; 20 labelled answers a data set, drawn anew many times', fontsize=8)
+    own = read_record('q6_draws', folder)
+    fig.supxlabel(f'a point is a model (n = {own.n.max():,} answers); 20 labelled answers a data set, drawn {own.draws.max():,} times', fontsize=8)
     return fig
 
 # %% ../../nbs/study/29_figures.ipynb #99b7a2f0
@@ -265,7 +268,8 @@ def draw_paper(
 ) -> list[Path]:
     "The figures that the paper has, and the intervals it has not, as PNG files."
     cells = q5.cells_of(cohort)
-    models = q5.by_model(cells)
+    nulls = measured[measured.score == 'norm'].rename(columns=dict(ece15_null='null_mean'))
+    models = q5.by_model(cells, nulls)
     frames = dict(q5_cells=measured, q5_models=models, q5_correlations=q5.correlations(models, {'all models': []}), q5_curves=q5.curves(cells),
                   q6_curves=pd.concat([q6.curves(cohort, penalty=w) for w in plaut2024.PENALTIES]))
     with tempfile.TemporaryDirectory() as d:

@@ -127,7 +127,7 @@ def make_records(
     "Compute and write every record of every page, and the verdicts."
     scale = 'published results' if known is None else 'simulated'
     measured = plaut2024.cells(cohort)
-    q5_frames, q5_evidence = q5.records(cohort, measured, scale, nulls, progress('q5: repair'))
+    q5_frames, q5_evidence = q5.records(cohort, measured, scale, nulls, progress)
     printed: dict[tuple, str] = {}
     frames = dict(q5_frames)
     if known is None:
@@ -135,10 +135,10 @@ def make_records(
         printed = {tuple(r[:4]): r[4] for r in cells[['table', 'model', 'dataset', 'metric', 'published']].itertuples(index=False, name=None)}
         frames['ledger'] = ledger(cells, plaut2024.our_cells(measured, plaut2024.tables(cohort, measured)))
     else: frames['truth'] = against_truth(q5_frames['q5_cells'], known)
-    q6_frames, q6_evidence = q6.records(cohort, printed, scale, draws, progress('q6: draws'))
+    q6_frames, q6_evidence = q6.records(cohort, printed, scale, draws, progress)
     frames |= q6_frames | dict(verdicts=judge([*q5_evidence, *q6_evidence]))
     d = dataset('plaut2024')
-    facts = dict(scale=scale, cohort=f'{d.title}, revision {d.revision[:7]}' if known is None else 'simulated, truth known', answers=len(cohort), models=len(cohort.models),
+    facts = dict(scale=scale, cohort=f'{d.title}, revision {d.revision[:7]}' if known is None else 'simulated, truth known', answers=sum(len(a.value) for k, a in cohort.answers.items() if k.score == 'norm'), scored=len(cohort), models=len(cohort.models),
                  datasets=cohort.datasets, pinned=cohort.pinned, draws=draws, nulls=nulls)
     return write_records(folder, frames, facts)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
+from ..measure.bootstrap import ece_interval
 from ..measure.calibrators import cross_fit, fit_isotonic, fit_temperature
 from ..measure.inference import holm, mean_difference, mixed_model, pearson
 from ..measure.metrics import auroc, brier_top, conf_gap, corp, ece, ece_null, ece_plaut, ece_plaut_width10, reliability
@@ -15,9 +16,9 @@ from .claims import Claim, Evidence
 from .plaut2024 import PROMPTS, Cohort, predictions
 
 # %% auto #0
-__all__ = ['Cells', 'MEASURES', 'FAMILIES', 'Fit', 'REPAIRS', 'CLAIMS', 'cells_of', 'pool', 'calibration', 'by_model',
-           'correlations', 'family', 'without_families', 'mixed', 'unparseable', 'repair', 'curves', 'evidence',
-           'records']
+__all__ = ['Cells', 'MEASURES', 'FAMILIES', 'Fit', 'REPAIRS', 'CLAIMS', 'cells_of', 'pool', 'calibration', 'ece_intervals',
+           'by_model', 'correlations', 'family', 'without_families', 'mixed', 'unparseable', 'repair', 'curves',
+           'evidence', 'records']
 
 # %% ../../nbs/study/26_q5.ipynb #b46f712a
 Cells = Mapping[tuple[str, str, str], Predictions] # by (model, dataset, prompt)
@@ -51,25 +52,40 @@ def pool(
 def calibration(
     cells: Cells,
     by: tuple[str, ...] = ('model', 'prompt'),
-    draws: int = 4000, # of the null
+    draws: int = 4000, # of the null; more where there are so many rows that Holm could not reach 0.05
     seed: int = 0,
+    progress: Callable = iter, # wraps the loop over rows
 ) -> pd.DataFrame:     # one row a group
-    "ECE15 beside its null, the signed gap, and the CORP decomposition; Holm over all rows."
-    rows = []
-    for key, p in pool(cells, by).items():
+    "ECE15 beside its null, the signed gap with its t interval, and the CORP decomposition; Holm over all rows."
+    rows, groups = [], pool(cells, by)
+    draws = max(draws, 40 * len(groups))
+    for key, p in progress(list(groups.items())):
         null = ece_null(p.conf, p.correct, draws=draws, seed=seed)
-        c = corp(p.conf, p.correct)
+        c, gap = corp(p.conf, p.correct), mean_difference(p.conf, p.correct)
         rows.append(dict(zip(by, key, strict=True)) | dict(
-            n=len(p), accuracy=p.correct.mean(), conf=p.conf.mean(), conf_gap=conf_gap(p.conf, p.correct), ece15=ece(p.conf, p.correct),
-            null_mean=null.mean, null_hi=null.hi, p=null.p, mcb=c.mcb, dsc=c.dsc, unc=c.unc, brier_top=c.score))
+            n=len(p), accuracy=p.correct.mean(), conf=p.conf.mean(), conf_gap=gap.estimate, gap_lo=gap.lo, gap_hi=gap.hi, ece15=ece(p.conf, p.correct),
+            null_mean=null.mean, null_hi=null.hi, p=null.p, draws=draws, mcb=c.mcb, dsc=c.dsc, unc=c.unc, brier_top=c.score))
     return pd.DataFrame(rows).assign(p_holm=lambda d: holm(d.p.to_numpy()))
+
+def ece_intervals(
+    cells: Cells,
+    draws: int = 1000,
+    progress: Callable = iter, # wraps the loop over rows
+) -> pd.DataFrame:     # one row a (model, prompt)
+    "The interval of the ECE15 whose coverage has been simulated, for every model under every prompt."
+    rows = []
+    for (model, prompt), p in progress(list(pool(cells).items())):
+        i = ece_interval(p.conf, p.correct, draws=draws)
+        rows.append(dict(model=model, prompt=prompt, ece15_corrected=i.estimate, ece15_lo=i.lo, ece15_hi=i.hi))
+    return pd.DataFrame(rows)
 
 # %% ../../nbs/study/26_q5.ipynb #9fa0320d
 def by_model(
     cells: Cells,
+    by_cell: pd.DataFrame, # from `calibration`, one row a (model, dataset, prompt)
 ) -> pd.DataFrame: # one row a model
     "Accuracy, AUROC and calibration error of each model, each defined in several ways."
-    rows = []
+    rows, nulls = [], by_cell.groupby('model').null_mean.mean()
     for model in dict.fromkeys(k[0] for k in cells):
         own = [p for k, p in cells.items() if k[0] == model]
         conf, correct = np.concatenate([p.conf for p in own]), np.concatenate([p.correct for p in own])
@@ -80,7 +96,7 @@ def by_model(
             auroc_max_logit=mean(lambda p: auroc(p.scores['max_logit'], p.correct)) if logits else np.nan,
             ce_table=ece_plaut(conf, correct), ce_table_closed=ece_plaut(conf, correct, drop_ones=False), ones=float((conf == 1).mean()),
             ce_plotted=mean(lambda p: ece_plaut_width10(p.conf, p.correct)), ece15=mean(lambda p: ece(p.conf, p.correct)),
-            ece15_excess=mean(lambda p: ece(p.conf, p.correct) - ece_null(p.conf, draws=200).mean), gap=mean(lambda p: conf_gap(p.conf, p.correct))))
+            ece15_excess=mean(lambda p: ece(p.conf, p.correct)) - nulls[model], gap=mean(lambda p: conf_gap(p.conf, p.correct))))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/study/26_q5.ipynb #0145f165
@@ -121,16 +137,18 @@ def without_families(
 # %% ../../nbs/study/26_q5.ipynb #af3ba4c9
 def mixed(
     cells: Cells,
-) -> pd.DataFrame: # one row a measure
-    "The slope of AUROC, ECE15 and signed gap on model accuracy, from a mixed model over cells; raises `ValueError` for fewer than two models."
+) -> pd.DataFrame: # two rows a measure
+    "Slopes of AUROC, ECE15 and signed gap on accuracy, between and within models, from a mixed model over cells; raises `ValueError` for fewer than three models."
     d = pd.DataFrame([dict(zip(('model', 'dataset', 'prompt'), k, strict=True)) | dict(
         hit=p.correct.mean(), auroc=auroc(p.conf, p.correct), ece15=ece(p.conf, p.correct), gap=conf_gap(p.conf, p.correct)) for k, p in cells.items()])
-    d['accuracy'] = d.groupby('model').hit.transform('mean')
+    d['between'] = d.groupby('model').hit.transform('mean')
+    d['within'] = d.hit - d.between
     rows = []
     for measure in ('auroc', 'ece15', 'gap'):
-        fit = mixed_model(d, f'{measure} ~ accuracy + C(prompt)', ['model', 'dataset'])
-        slope = fit['accuracy']
-        rows.append(dict(measure=measure, slope=slope.estimate, lo=slope.lo, hi=slope.hi, p=slope.p, n=fit.n, models=d.model.nunique(), method=fit.method))
+        fit = mixed_model(d, f'{measure} ~ between + within + C(prompt)', ['model', 'dataset'])
+        for slope in ('between', 'within'):
+            t = fit[slope]
+            rows.append(dict(measure=measure, slope=slope, estimate=t.estimate, lo=t.lo, hi=t.hi, p=t.p, n=fit.n, models=d.model.nunique(), method=fit.method))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/study/26_q5.ipynb #859e622c
@@ -155,13 +173,14 @@ def unparseable(
 Fit = Callable[[Predictions], Callable[[Predictions], Predictions]]
 REPAIRS: dict[str, Fit] = dict(temperature=fit_temperature, isotonic=fit_isotonic)
 
-def _change(before: Predictions, after: Predictions, draws: int, seed: int) -> dict[str, float]:
-    "Change of the Brier score with its paired interval and p, and the ECE before and after beside its null."
-    t = mean_difference((after.conf - after.correct) ** 2, (before.conf - before.correct) ** 2)
-    null = ece_null(after.conf, after.correct, draws=draws, seed=seed)
-    return dict(n=t.n, brier_before=brier_top(before.conf, before.correct), brier_after=brier_top(after.conf, after.correct), change=t.estimate,
-                lo=t.lo, hi=t.hi, p=t.p, ece15_before=ece(before.conf, before.correct), ece15_after=ece(after.conf, after.correct),
-                null_mean=null.mean, p_null=float(null.p or 0))
+def _change(before: list[Predictions], after: list[Predictions], draws: int, seed: int) -> dict[str, float]:
+    "Change of the Brier score over all answers, paired by question; ECE15 and its null are means over the data sets, so that errors of opposite sign do not cancel."
+    b, a = _stack(before), _stack(after)
+    t = mean_difference((a.conf - a.correct) ** 2, (b.conf - b.correct) ** 2)
+    null = np.mean([ece_null(p.conf, draws=draws, seed=seed + i).draws for i, p in enumerate(after)], 0)
+    old, new = (np.mean([ece(p.conf, p.correct) for p in ps]) for ps in (before, after))
+    return dict(n=t.n, brier_before=brier_top(b.conf, b.correct), brier_after=brier_top(a.conf, a.correct), change=t.estimate, lo=t.lo, hi=t.hi, p=t.p,
+                ece15_before=old, ece15_after=new, null_mean=null.mean(), p_null=(1 + (null >= new).sum()) / (1 + draws))
 
 def repair(
     cells: Cells,
@@ -173,13 +192,12 @@ def repair(
     rows = []
     for model, prompt in progress(list(dict.fromkeys((m, p) for m, _, p in cells))):
         own = {t: p for (m, t, q), p in cells.items() if (m, q) == (model, prompt)}
-        before = _stack(list(own.values()))
         for method, fit in REPAIRS.items():
             others = {t: _stack([p for u, p in own.items() if u != t]) for t in own}
             ways = dict(within=[cross_fit(p, fit, seed=seed) for p in own.values()],
                         across=[fit(select(others[t], np.arange(len(others[t])), split='val'))(p) for t, p in own.items()])
             for where, after in ways.items():
-                rows.append(dict(model=model, prompt=prompt, method=method, where=where) | _change(before, _stack(after), draws, seed))
+                rows.append(dict(model=model, prompt=prompt, method=method, where=where) | _change(list(own.values()), after, draws, seed))
     way = pd.DataFrame(rows).groupby(['method', 'where'], sort=False)
     return pd.DataFrame(rows).assign(p_holm=way.p.transform(lambda p: holm(p.to_numpy())), p_null_holm=way.p_null.transform(lambda p: holm(p.to_numpy())))
 
@@ -197,12 +215,13 @@ def curves(
 # %% ../../nbs/study/26_q5.ipynb #84ff09f5
 _SOURCE = 'plaut2024probabilities'
 CLAIMS = {c.id: c for c in [
-    Claim('miscalibrated', _SOURCE, 'The MSPs of chat LLMs are miscalibrated', 'q5', 'mean excess of ECE15 over its null', '+', .02),
+    Claim('miscalibrated', _SOURCE, 'The MSPs of chat LLMs are miscalibrated', 'q5', 'mean fall of the Brier score by cross-fitted recalibration', '+', .01),
     Claim('msp-predicts', _SOURCE, 'Wrong answers tend to have a lower MSP than right ones', 'q5', 'mean AUROC of the MSP above 0.5', '+', .05),
     Claim('max-logit-predicts', _SOURCE, 'Wrong answers tend to have a lower max logit than right ones', 'q5', 'mean AUROC of the max logit above 0.5', '+', .05),
-    Claim('accuracy-msp', _SOURCE, 'The more accurate a model, the better its MSP predicts correctness', 'q5', 'correlation of accuracy and AUROC', '+', .3),
-    Claim('accuracy-max-logit', _SOURCE, 'The more accurate a model, the better its max logit predicts correctness', 'q5', 'correlation of accuracy and AUROC', '+', .3),
-    Claim('accuracy-calibration', _SOURCE, 'Accuracy and calibration error are not correlated', 'q5', 'correlation of accuracy and calibration error', '0', .3),
+    Claim('msp-over-max-logit', _SOURCE, 'The MSP predicts correctness better than the max logit', 'q5', 'mean difference in AUROC, same models', '+', .02),
+    Claim('accuracy-msp', _SOURCE, 'The better a model does on the questions, the better its MSP predicts correctness', 'q5', 'correlation of accuracy and AUROC', '+', .3),
+    Claim('accuracy-max-logit', _SOURCE, 'The better a model does on the questions, the better its max logit predicts correctness', 'q5', 'correlation of accuracy and AUROC', '+', .3),
+    Claim('accuracy-calibration', _SOURCE, 'Accuracy and calibration error are not correlated', 'q5', 'correlation of accuracy and calibration error as plotted in the source', '0', .3),
 ]}
 
 def _mean_over_models(claim: str, x: np.ndarray, scale: str, note: str) -> Evidence: # x: one number a model
@@ -212,13 +231,16 @@ def _mean_over_models(claim: str, x: np.ndarray, scale: str, note: str) -> Evide
 
 def evidence(
     models: pd.DataFrame, # from `by_model`
+    fixes: pd.DataFrame,  # from `repair`
     scale: str,           # 'published results' or 'simulated'
 ) -> list[Evidence]:
     "What the cohort says about each claim of this page."
-    out = [_mean_over_models('miscalibrated', models.ece15_excess.to_numpy(), scale, 't over models; ECE15 and its null by cell, mean over cells'),
-           _mean_over_models('msp-predicts', models.auroc_msp.to_numpy() - .5, scale, 't over models; AUROC by cell, mean over cells')]
+    fall = -fixes[(fixes.method == 'isotonic') & (fixes['where'] == 'within')].groupby('model').change.mean().to_numpy()
     has = models.dropna(subset=['auroc_max_logit'])
-    out.append(_mean_over_models('max-logit-predicts', has.auroc_max_logit.to_numpy() - .5, scale, 't over models that have a max logit'))
+    out = [_mean_over_models('miscalibrated', fall, scale, 't over models; isotonic, fitted on other folds of the data set, mean over prompts'),
+           _mean_over_models('msp-predicts', models.auroc_msp.to_numpy() - .5, scale, 't over models; AUROC by cell, mean over cells'),
+           _mean_over_models('max-logit-predicts', has.auroc_max_logit.to_numpy() - .5, scale, 't over models that have a max logit'),
+           _mean_over_models('msp-over-max-logit', (has.auroc_msp - has.auroc_max_logit).to_numpy(), scale, 'paired t over models that have both')]
     for claim, d, measure in (('accuracy-msp', models, 'auroc_msp'), ('accuracy-max-logit', has, 'auroc_max_logit'), ('accuracy-calibration', models, 'ce_plotted')):
         t = pearson(d.accuracy.to_numpy(), d[measure].to_numpy())
         out.append(Evidence(CLAIMS[claim], t.estimate, t.lo, t.hi, t.p, t.n, 'models', scale, f'Pearson, {MEASURES[measure]}'))
@@ -230,17 +252,18 @@ def records(
     measured: pd.DataFrame,    # the cells, as `plaut2024.cells` gives them
     scale: str,                # 'published results' or 'simulated'
     draws: int = 4000,         # of the nulls
-    progress: Callable = iter, # wraps the longest loop, e.g. a progress bar
+    progress: Callable = lambda name: iter, # name of a step -> what wraps its loop, e.g. a progress bar
 ) -> tuple[dict[str, pd.DataFrame], list[Evidence]]:
     "Every record that page q5 reads, by name, and the evidence for its claims."
     cells = cells_of(cohort)
-    models = by_model(cells)
+    by_cell = calibration(cells, ('model', 'dataset', 'prompt'), draws, progress=progress('q5: nulls of the cells'))
+    pooled = calibration(cells, draws=draws, progress=progress('q5: nulls of the models')).merge(ece_intervals(cells, progress=progress('q5: intervals of the ECE')))
+    models, fixes = by_model(cells, by_cell), repair(cells, progress=progress('q5: repair'))
     subsets = {'all models': [], 'with a max logit': models.model[models.auroc_max_logit.isna()].tolist()}
     for f in ('GPT', 'Falcon'): subsets[f'without {f}'] = [m for m in cohort.models if family(m) == f]
     subsets['without Falcon and Yi 6B'] = [*subsets['without Falcon'], *(m for m in cohort.models if m == 'Yi-6b')]
     subsets = {name: out for name, out in subsets.items() if out or name == 'all models'} # each once, and only where a model goes
-    frames = dict(cells=measured.assign(p_holm=holm(measured.p.to_numpy())), calibration=calibration(cells, draws=draws), models=models,
-                  calibration_cells=calibration(cells, ('model', 'dataset', 'prompt'), draws=draws),
+    frames = dict(cells=measured.assign(p_holm=holm(measured.p.to_numpy())), calibration=pooled, models=models, calibration_cells=by_cell,
                   correlations=correlations(models, subsets), families=without_families(models), mixed=mixed(cells),
-                  unparseable=unparseable(cohort), repair=repair(cells, progress=progress), curves=curves(cells))
-    return {f'q5_{k}': f for k, f in frames.items()}, evidence(models, scale)
+                  unparseable=unparseable(cohort), repair=fixes, curves=curves(cells))
+    return {f'q5_{k}': f for k, f in frames.items()}, evidence(models, fixes, scale)

@@ -59,29 +59,27 @@ class Cell(NamedTuple):
     score: str   # 'norm' or 'raw'
     penalty: int # points a wrong answer costs: 1 or 2
 
-def _drawn(cohort: Cohort, cell: Cell, draws: int, seed: int) -> tuple[dict, Draws, Draws]: # row, abstaining, answering all
+def _drawn(cohort: Cohort, cell: Cell, draws: int, seed: int) -> tuple[dict, Draws]: # row, and the draws
     "One cell, drawn many times."
     own = None if cell.kind in SIZES else [cell.kind]
     sets, grid = sets_of(cohort, cell.model, cell.score, own), grid_of(cohort, cell.score)
     size = SIZES.get(cell.kind, 20)
     k = [len(s) // 2 if size is None else size for s, _ in sets]
-    got = draw_abstention(sets, k, cell.penalty, grid, draws, seed)
-    base = draw_abstention(sets, k, cell.penalty, grid[:1], draws, seed) # the lowest threshold answers everything
-    row = cell._asdict() | dict(n=sum(len(s) for s, _ in sets), labelled=sum(k), draws=draws) | _summary(got.points, 'points')
-    row |= _summary(got.pct_abstained, 'abstained') | dict(base=base.points.mean(), base_sd=base.points.std(ddof=1))
-    row |= dict(gain=got.points.mean() - base.points.mean(), p_worse=float((got.points < base.points.mean()).mean()), risk=got.risk.mean())
-    return row, got, base
+    d = draw_abstention(sets, k, cell.penalty, grid, draws, seed)
+    row = cell._asdict() | dict(n=sum(len(s) for s, _ in sets), labelled=sum(k), draws=draws) | _summary(d.points, 'points')
+    row |= _summary(d.pct_abstained, 'abstained') | dict(base=d.base.mean(), base_sd=d.base.std(ddof=1))
+    return row | dict(gain=(d.points - d.base).mean(), p_worse=float((d.points < d.base).mean()), risk=d.risk.mean()), d
 
 # %% ../../nbs/study/27_q6.ipynb #201eefc1
-def _places(cell: Cell, got: Draws, base: Draws, printed: Mapping[tuple, str]) -> list[dict]:
+def _places(cell: Cell, got: Draws, printed: Mapping[tuple, str]) -> list[dict]:
     "Where the published values of one cell lie among the draws."
     if cell.model not in MODELS: return []
     kind = 'k=half of data' if cell.kind == 'k=half' else cell.kind
     dataset = 'all5-mean' if cell.kind in SIZES else cell.kind
     rows = []
-    for name, d in ((SCORES[cell.score], got), ('no abstention', base)):
+    for name, points in ((SCORES[cell.score], got.points), ('no abstention', got.base)):
         how = f'{name} / {PENALTIES[cell.penalty]}'
-        for table, metric, x in (('score', 'score x100', d.points), ('rate', '% abstained', d.pct_abstained)):
+        for table, metric, x in (('score', 'score x100', points), ('rate', '% abstained', got.pct_abstained)):
             key = (f'Abstention {table} {kind}', MODELS[cell.model], dataset, f'{metric}, {how}')
             if key not in printed or (name == 'no abstention' and (table == 'rate' or cell.score == 'raw')): continue
             lo, hi = np.quantile(x, [.025, .975])
@@ -106,8 +104,8 @@ def redraw(
     kinds = [*SIZES, *cohort.datasets]
     cells = [Cell(kind, m, s, w) for kind in kinds for s in SCORES for m in models_with(cohort, s) for w in PENALTIES]
     def one(cell: Cell) -> tuple[dict, list[dict]]:
-        row, got, base = _drawn(cohort, cell, draws, seed)
-        return row, _places(cell, got, base, printed)
+        row, got = _drawn(cohort, cell, draws, seed)
+        return row, _places(cell, got, printed)
     rows, placed = zip(*_threaded(one, cells, progress), strict=True)
     places = [p for some in placed for p in some]
     columns = ['table', 'model', 'dataset', 'metric', 'published', 'draws_mean', 'draws_sd', 'draws_lo', 'draws_hi', 'place']
@@ -154,10 +152,10 @@ RISKS = (.1, .2, .3) # promised shares of wrong answers among those given
 DELTA = .1           # probability that the promise is broken
 
 def _judged(d: Draws, risk: float, **where) -> dict:
-    "Risk, coverage and points (a wrong answer costs 2) of a rule over many draws, held against a promised risk."
+    "Risk, coverage and points (a wrong answer costs 2) of a rule over many draws, held against a promised risk; NaN where it never answers."
     answers, given = d.pct_abstained < 100, 100 - d.pct_abstained
-    return where | dict(promised=risk, coverage=given.mean(), points=(given * (1 - 3 * d.risk)).mean(), risk_mean=d.risk[answers].mean() if answers.any() else 0.,
-                        broken=(d.risk > risk).mean(), silent=1 - answers.mean())
+    return where | dict(promised=risk, coverage=given.mean(), points=(given * (1 - 3 * d.risk)).mean(), silent=1 - answers.mean(), broken=(d.risk > risk).mean(),
+                        risk_mean=d.risk[answers].mean() if answers.any() else np.nan, broken_given_answers=(d.risk > risk)[answers].mean() if answers.any() else np.nan)
 
 def guarantees(
     cohort: Cohort,
@@ -185,7 +183,7 @@ CLAIMS = {c.id: c for c in [
     Claim('abstain-msp-conservative', _SOURCE, 'With 20 labelled questions a data set, abstaining on a low MSP raises the score when a wrong answer costs 2', 'q6', 'mean gain in points', '+', 1.),
     Claim('abstain-logit-balanced', _SOURCE, 'Abstaining on a low max logit raises the score when a wrong answer costs 1', 'q6', 'mean gain in points', '+', 1.),
     Claim('abstain-logit-conservative', _SOURCE, 'Abstaining on a low max logit raises the score when a wrong answer costs 2', 'q6', 'mean gain in points', '+', 1.),
-    Claim('few-labels', _SOURCE, '20 labelled questions a data set do as well as half of the data', 'q6', 'mean gain of half over k = 20, in points', '0', 2.),
+    Claim('few-labels', _SOURCE, 'A small amount of labelled data is enough: 20 questions a data set do as well as half of the data', 'q6', 'mean gain of half of the data over k = 20, in points', '0', 1.),
 ]}
 
 def evidence(
@@ -212,10 +210,10 @@ def records(
     printed: Mapping[tuple, str], # published cells by (table, model, dataset, metric); empty for a simulated cohort
     scale: str,                   # 'published results' or 'simulated'
     draws: int = 10_000,
-    progress: Callable = iter,    # wraps the longest loop
+    progress: Callable = lambda name: iter, # name of a step -> what wraps its loop, e.g. a progress bar
 ) -> tuple[dict[str, pd.DataFrame], list[Evidence]]:
     "Every record that page q6 reads, by name, and the evidence for its claims."
-    drawn, places = redraw(cohort, printed, draws, progress=progress)
-    frames = dict(draws=drawn, places=places, hindsight=hindsight(cohort), guarantees=guarantees(cohort, draws=draws),
+    drawn, places = redraw(cohort, printed, draws, progress=progress('q6: draws of the labelled questions'))
+    frames = dict(draws=drawn, places=places, hindsight=hindsight(cohort), guarantees=guarantees(cohort, draws=draws, progress=progress('q6: guarantees')),
                   curves=pd.concat([curves(cohort, penalty=w) for w in PENALTIES], ignore_index=True))
     return {f'q6_{k}': f for k, f in frames.items()}, evidence(drawn, scale)
