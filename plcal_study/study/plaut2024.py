@@ -347,18 +347,17 @@ def _flat(table: str, dataset: str, frame: pd.DataFrame, columns: Mapping[str, s
     "Columns of a table with a row a model → cells of the ledger."
     return {(table, MODELS[str(m)], dataset, metric): x for c, metric in columns.items() for m, x in frame[c].to_dict().items() if x == x}
 
-def _auroc_cells(measured: pd.DataFrame) -> dict[tuple, float | str]:
+def _auroc_cells(made: Mapping[str, pd.DataFrame]) -> dict[tuple, float | str]:
     "Our values for the AUROC tables, the calibration figure's caption and the data sets."
     out: dict[tuple, float | str] = {}
     scored = {c: c for c in ('Q&A accuracy %', *(f'AUROC %, {s}' for s in SCORES.values()))}
     for d in DATASETS:
         counts = {f'p<1e-4, {s}': f'prompts with Mann-Whitney p<1e-4, {s}' for s in SCORES.values()}
-        out |= _flat(f'AUROC table ({d}_auroc_table.tex)', d, auroc_table(measured, d), scored | counts)
-    main = auroc_table(measured)
-    out |= _flat('AUROC table (auroc_table.tex)', 'all5-mean', main, scored)
-    out |= _flat('Main AUROC table', '5 datasets x 2 prompts', main, {f'p<1e-4, {s}': f'cells of 10 with Mann-Whitney p<1e-4, {s}' for s in SCORES.values()})
-    out |= {('Dataset table', 'mean over models and prompts', DATASETS[str(d)], c): x for c, col in dataset_table(measured).to_dict().items() for d, x in col.items()}
-    for r in correlations(measured).query("accuracy_with == 'auroc'").to_dict('records'):
+        out |= _flat(f'AUROC table ({d}_auroc_table.tex)', d, made[f'auroc_{d}'], scored | counts)
+    out |= _flat('AUROC table (auroc_table.tex)', 'all5-mean', made['auroc'], scored)
+    out |= _flat('Main AUROC table', '5 datasets x 2 prompts', made['auroc'], {f'p<1e-4, {s}': f'cells of 10 with Mann-Whitney p<1e-4, {s}' for s in SCORES.values()})
+    out |= {('Dataset table', 'mean over models and prompts', DATASETS[str(d)], c): x for c, col in made['datasets'].to_dict().items() for d, x in col.items()}
+    for r in made['correlations'].query("accuracy_with == 'auroc'").to_dict('records'):
         out |= {('AUROC-vs-accuracy figure caption', '14 (MSP) / 12 (Max Logit) models', '5-dataset mean', f'{q}, {r["score"]}'): r[c] for q, c in (('Pearson r', 'r'), ('p', 'p'))}
     return out
 
@@ -400,7 +399,7 @@ def our_cells(
     "Our value for each cell of the ledger; a `ValueError` when models or data sets are missing, over which the paper averages."
     for column, want in ('model', MODELS), ('dataset', DATASETS):
         if lack := sorted(set(want) ^ set(measured[column])): raise ValueError(f"the ledger is of the whole study; these {column}s are missing or unknown: {', '.join(lack)}")
-    out = _auroc_cells(measured)
+    out = _auroc_cells(made)
     error = 'calibration error, MSP, 10 quantile bins'
     out |= _flat('Calibration table', '5 datasets x 2 prompts pooled', made['calibration'], {error: error})
     for kind, name in (('k=20', 'k20'), ('k=10', 'k10'), ('k=half of data', 'khalf')): out |= _abstention_cells(kind, 'all5-mean', made[f'abstention_{name}'])
