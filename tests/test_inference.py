@@ -16,7 +16,7 @@ from statsmodels.stats.weightstats import ttost_paired
 import statsmodels.api as sm
 import statsmodels.regression.mixed_linear_model as mlm
 from plcal_study.measure import inference
-from plcal_study.measure.inference import (Test, answer, auroc_interval, bh, delong, detectable_correlation, holm, kendall, leave_one_out,
+from plcal_study.measure.inference import (correlation_difference, Test, answer, auroc_interval, bh, delong, detectable_correlation, holm, kendall, leave_one_out,
     mann_whitney, mcnemar, mean_difference, mixed_model, n_for_mean, pearson, power_correlation, power_mean, spearman, tost)
 
 GOLDEN = json.loads((Path(__file__).parent / 'golden.json').read_text())
@@ -469,3 +469,25 @@ def test_leave_one_out():
 
 def test_results_print_themselves():
     assert str(Test(.0432, -.05, .0499, .00321, 2000, 't')) == '0.043 [-0.050, 0.050], p = 0.0032, n = 2000'
+
+
+# ---- two correlations that share a variable ---------------------------------------------------------------------------
+def test_correlation_difference_keeps_its_level_and_its_coverage():
+    "Two measures equally close to x, correlated with each other: 5% rejections, 95% of intervals hold 0."
+    rng, low, held = np.random.default_rng([3, 3]), 0, 0
+    for _ in range(600):
+        x = rng.normal(size=20)
+        shared = rng.normal(size=20)
+        a, b = (.8 * x + .5 * shared + .5 * rng.normal(size=20) for _ in range(2))
+        t = correlation_difference(x, a, b)
+        low += t.p < .05; held += t.lo <= 0 <= t.hi
+    assert .03 <= low / 600 <= .075 and .92 <= held / 600 <= .98
+
+def test_correlation_difference_is_williams_as_printed():
+    "Steiger (1980): r12 = .4, r13 = .5, r23 = .1 at n = 103 gives t = -.89 with 100 degrees of freedom."
+    rng = np.random.default_rng([4, 3])
+    want = np.array([[1, .4, .5], [.4, 1, .1], [.5, .1, 1]])
+    z = rng.normal(size=(103, 3)); z = (z - z.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(z.T)).T) @ np.linalg.cholesky(want).T
+    from scipy.stats import t as student
+    r = np.corrcoef(z.T); assert np.allclose(r, want)
+    np.testing.assert_allclose(correlation_difference(z[:, 0], z[:, 1], z[:, 2]).p, 2 * student.sf(.89, 100), atol=.01)
