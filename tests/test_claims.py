@@ -48,7 +48,7 @@ def test_false_positives_stay_below_five_percent_of_families():
         se = x.std(1, ddof=1) / 200**.5
         from scipy.stats import t as student
         p = 2 * student.sf(abs(t), 199)
-        v = judge([evidence(m, m - 1.972 * s, m + 1.972 * s, q, id=f'c{i}', sesoi=.05) for i, (m, s, q) in enumerate(zip(x.mean(1), se, p))])
+        v = judge([evidence(m, m - 1.972 * s, m + 1.972 * s, q, id=f'c{i}', sesoi=.05) for i, (m, s, q) in enumerate(zip(x.mean(1), se, p, strict=True))])
         wrong += (v.verdict == 'replicates').any()
     assert wrong / 400 < .05
 

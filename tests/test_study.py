@@ -98,8 +98,8 @@ def test_draws_agree_with_drawing_by_hand(cohort):
     rng, points = np.random.default_rng([2, 27]), []
     for _ in range(300):
         parts = [rng.permutation(len(s)) for s, _ in sets]
-        t = fit_threshold_plaut([(s[o[:20]], y[o[:20]]) for (s, y), o in zip(sets, parts)], 1, grid)
-        points.append(evaluate_plaut([(s[o[20:]], y[o[20:]]) for (s, y), o in zip(sets, parts)], t, 1).points)
+        t = fit_threshold_plaut([(s[o[:20]], y[o[:20]]) for (s, y), o in zip(sets, parts, strict=True)], 1, grid)
+        points.append(evaluate_plaut([(s[o[20:]], y[o[20:]]) for (s, y), o in zip(sets, parts, strict=True)], t, 1).points)
     row, got = q6._drawn(c, q6.Cell('k=20', 'sim-C', 'norm', 1), 2000, 0)
     se = np.std(points) / 300**.5
     assert abs(np.mean(points) - row['points_mean']) < 4 * se

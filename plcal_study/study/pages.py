@@ -6,10 +6,10 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 import json, os, re, tempfile
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
 from ..measure.predictions import atomic_write
 from . import plaut2024, q5, q6
 from .claims import judge
@@ -17,6 +17,7 @@ from .data import dataset, get
 from .plaut2024 import Cohort, read
 from .published import ledger, published
 from .simulated import simulate, truth, write_results
+if TYPE_CHECKING: from pandas.io.formats.style import Styler # needs jinja2, which comes with jupyter
 
 # %% auto #0
 __all__ = ['PAGES', 'ROOT', 'SITE', 'records_dir', 'write_records', 'read_record', 'about', 'show', 'difference',
