@@ -102,7 +102,7 @@ def verdict_table(
     def row(v) -> str:
         page = f'[{v.page}]({links[v.page]})' if links else v.page
         largest = max(abs(v.estimate), abs(v.lo), abs(v.hi))
-        digits = 1 if largest >= 10 else 2
+        digits = 1 if largest >= 10 else 2 if largest >= .1 else 3
         p = p_text(v.p_holm) if v.says != '0' else '–'
         size = f'{v.estimate:.{digits}f} [{v.lo:.{digits}f}, {v.hi:.{digits}f}]'
         return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p} | {v.n:,} {v.unit} | {v.scale} | {page} |'

@@ -113,7 +113,7 @@ def auroc_heatmap(
     d = read_record('q5_cells', folder)
     d = d[d.score == 'norm']
     t = d.pivot_table(index='model', columns='dataset', values='auroc', sort=False)
-    fig, axes = _figure(folder, 6.4, .3 * len(t) + 1.4)
+    fig, axes = _figure(folder, 8, .3 * len(t) + 1.4)
     plot_heatmap(t.rename(index=shown, columns=plaut2024.DATASETS), 'AUROC of the MSP', f'{2 * d.n.min():,} to {2 * d.n.max():,}', ax=axes[0, 0])
     return fig
 

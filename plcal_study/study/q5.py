@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from ..measure.bootstrap import ece_interval
 from ..measure.calibrators import cross_fit, fit_isotonic, fit_temperature
-from ..measure.inference import holm, mean_difference, mixed_model, pearson
+from ..measure.inference import Test, holm, leave_one_out, mean_difference, mixed_model, pearson
 from ..measure.metrics import auroc, brier_top, conf_gap, corp, ece, ece_null, ece_plaut, ece_plaut_width10, reliability
 from ..measure.predictions import Predictions, from_grades, select
 from .claims import Claim, Evidence
@@ -130,9 +130,14 @@ def without_families(
     models: pd.DataFrame, # from `by_model`
 ) -> pd.DataFrame:        # one row a (measure, family left out)
     "The correlations with accuracy, each family of models left out in turn."
-    names = models.model.map(family)
-    rows = [correlations(models, {f: models.model[names == f].tolist()}).rename(columns=dict(subset='without')) for f in dict.fromkeys(names)]
-    return pd.concat(rows, ignore_index=True)
+    out = []
+    for measure in MEASURES:
+        d = models.dropna(subset=[measure])
+        x, y = d.accuracy.to_numpy(), d[measure].to_numpy()
+        def r(keep: np.ndarray, x=x, y=y) -> Test: return pearson(x[keep], y[keep])
+        t = leave_one_out(d.model.map(family).to_numpy(), r)
+        out.append(t[t.left_out != ''].rename(columns=dict(left_out='without', kept='n', estimate='r')).assign(measure=measure))
+    return pd.concat(out, ignore_index=True)
 
 # %% ../../nbs/study/26_q5.ipynb #af3ba4c9
 def mixed(
