@@ -73,19 +73,24 @@ def _data(a: argparse.Namespace) -> None:
 # %% ../../nbs/study/30_cli.ipynb #1428aab3
 def _bar(name: str) -> Callable:
     "A progress bar with the time left, around a loop whose length is known."
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
     return lambda items: tqdm(items, desc=name, mininterval=.5, file=sys.stderr)
+
+def _counter(name: str) -> Callable:
+    "The same for work that reports how much of it is done."
+    from tqdm import tqdm
+    bars: list[tqdm] = []
+    def step(done: int, total: int) -> None:
+        if not bars: bars.append(tqdm(total=total, desc=name, mininterval=.5, file=sys.stderr))
+        bars[0].update(done - bars[0].n)
+        if done == total: bars[0].close()
+    return step
 
 def _reproduce(a: argparse.Namespace) -> None:
     "plcal reproduce plaut2024."
-    from tqdm.auto import tqdm
     from plcal_study.study.plaut2024 import read, reproduce
     from plcal_study.study.published import tally
-    with tqdm(total=0, desc='bootstrap intervals', mininterval=.5, file=sys.stderr) as bar:
-        def step(i: int, n: int) -> None:
-            bar.total = n
-            bar.update(i - bar.n)
-        done = reproduce(a.data_dir, a.out, progress=step)
+    done = reproduce(a.data_dir, a.out, progress=_counter('bootstrap intervals'))
     print(tally(done.ledger).to_string())
     equal = (done.ledger.status == 'equal').sum()
     print(f"\n{equal:,} of {len(done.ledger):,} published cells are equal at the printed digit"
