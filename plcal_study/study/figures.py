@@ -228,9 +228,8 @@ def promises(
                 ax.plot(x, np.sort(y), marker, ms=3.5, color=color, alpha=.8, label=rule if i == 0 else None)
         ax.set(xticks=range(len(risks)), xticklabels=[f'{r:.0%}' for r in risks], xlabel='promised share of wrong answers', ylabel=label)
         ax.spines[['top', 'right']].set_visible(False)
-    axes[0, 0].axhline(.1, color='.4', lw=1, ls='--')
-    axes[0, 0].annotate('10%: allowed to the certified rule', (1, .1), xycoords=axes[0, 0].get_yaxis_transform(), xytext=(0, 3), textcoords='offset points', ha='right', fontsize=8)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=len(rules), fontsize=8, frameon=False)
+    axes[0, 0].axhline(.1, color='.4', lw=1, ls='--', label='10%: allowed to the certified rule')
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=len(rules) + 1, fontsize=8, frameon=False)
     own = read_record('q6_draws', folder)
     fig.supxlabel(f'a point is a model (n = {own.n.max():,} answers); 20 labelled answers a data set, drawn {own.draws.max():,} times', fontsize=8)
     return fig
