@@ -13,3 +13,13 @@ def plaut_data():
     if not root or not (Path(root) / 'plaut2024').exists():
         pytest.skip('the raw results of Plaut et al. are not here: set PLCAL_DATA, or run `plcal data get plaut2024`')
     return Path(root)
+
+
+def pytest_sessionfinish(session):
+    "With the data present no test may skip for want of them: a skip that says so fails the run."
+    root, reporter = os.environ.get('PLCAL_DATA'), session.config.pluginmanager.get_plugin('terminalreporter')
+    if not root or not (Path(root) / 'plaut2024').exists() or reporter is None: return
+    missed = [r.nodeid for r in reporter.stats.get('skipped', []) if 'plcal data get' in str(r.longrepr) or 'PLCAL_DATA' in str(r.longrepr)]
+    if missed:
+        reporter.write_line(f'the data are here, and yet these tests skipped for want of them: {missed}', red=True)
+        session.exitstatus = 1
