@@ -180,7 +180,7 @@ def run_page(
     nb = nbformat.read(source, 4)
     env = {**os.environ, 'PLCAL_RECORDS': str(Path(records).resolve())}
     nbclient.NotebookClient(nb, timeout=600, kernel_name='python3', extra_arguments=['--log-level=ERROR'], resources={'metadata': {'path': str(source.parent)}}).execute(env=env)
-    export = nbconvert.HTMLExporter(template_name='lab', exclude_input=True, embed_images=True, mathjax_url='', require_js_url='')
+    export = nbconvert.HTMLExporter(template_name='lab', exclude_input=True, exclude_output_prompt=True, embed_images=True, mathjax_url='', require_js_url='')
     Path(out).mkdir(parents=True, exist_ok=True)
     path = Path(out) / f'{source.stem}.html'
     atomic_write(path, export.from_notebook_node(_alone(nb))[0])
