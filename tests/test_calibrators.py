@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize, minimize_scalar
@@ -348,7 +349,7 @@ def test_report_says_what_the_parts_say():
     for name in ('platt', 'vector'):
         q = cross_fit(p, CALIBRATORS[name])
         d = (q.conf - q.correct) ** 2 - (p.conf - p.correct) ** 2
-        half = 1.96 * d.std(ddof=1) / 600 ** .5
+        half = student.ppf(.975, 599) * d.std(ddof=1) / 600 ** .5
         assert_allclose(r.loc[name, ['brier_top_change', 'brier_top_lo', 'brier_top_hi']].astype(float), [d.mean(), d.mean() - half, d.mean() + half], atol=1e-12)
         assert r.loc[name, 'brier_top'] - r.loc['uncalibrated', 'brier_top'] == pytest.approx(d.mean())
         assert r.loc[name, 'nll_top'] - r.loc['uncalibrated', 'nll_top'] == pytest.approx(r.loc[name, 'nll_top_change'])

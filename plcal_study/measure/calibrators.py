@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_softmax, logit
+from .inference import mean_difference
 from .metrics import brier_top, ece, ece_null, mass_ids, nll_top
 from .predictions import Predictions, from_logits, probs_of, select
 
@@ -390,9 +391,8 @@ def _line(p: Predictions, before: Predictions, draws: int, seed: int) -> dict[st
         accuracy=float(p.correct.mean()), brier_top=brier_top(p.conf, p.correct), nll_top=nll_top(p.conf, p.correct, EPS),
         ece15=ece(p.conf, p.correct), ece15_null=null.mean, ece15_p=float(null.p or 0.))
     for name, x in _scores(p).items():
-        d = x - _scores(before)[name]
-        half = 1.96 * _se_mean(d, p.cluster)
-        line |= {f'{name}_change': float(d.mean()), f'{name}_lo': float(d.mean() - half), f'{name}_hi': float(d.mean() + half)}
+        t = mean_difference(x, _scores(before)[name], p.cluster)
+        line |= {f'{name}_change': t.estimate, f'{name}_lo': t.lo, f'{name}_hi': t.hi}
     return line | {'flag': p.meta.get('flag', '')}
 
 def repair_report(
