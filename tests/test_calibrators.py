@@ -373,3 +373,11 @@ def test_no_difference_is_rejected_one_time_in_twenty():
     "The normal interval of a mean change, where the true change is 0."
     x = np.random.default_rng(18).normal(size=(300, 100))
     assert 6 <= sum(abs(row.mean()) > 1.96 * C._se_mean(row, None) for row in x) <= 27
+
+
+def test_the_largest_single_below_one_is_not_clipped():
+    "A float32 softmax just below 1 keeps its log-odds; exactly 1 and 0 get a finite place beyond it."
+    from plcal_study.measure.calibrators import _log_odds
+    below = float(np.nextafter(np.float32(1), np.float32(0)))
+    assert_allclose(_log_odds(np.array([below])), np.log(below / (1 - below)))
+    assert np.isfinite(_log_odds(np.array([0., 1.]))).all() and _log_odds(np.array([1.]))[0] >= _log_odds(np.array([below]))[0]

@@ -126,6 +126,9 @@ def test_the_certified_rule_keeps_its_promise(records):
     g = pages.read_record('q6_guarantees', records)
     sure = g[g.rule == 'certified']
     assert (sure.broken <= .1 + 3 * (.09 / 100)**.5).all() and len(sure) == 18
+    drawn = pages.read_record('q6_draws', records).query("kind == 'k=20' and score == 'norm' and penalty == 2").set_index('model').points_mean
+    paper = g[g.rule == 'paper, conservative'].groupby('model').points.first()
+    np.testing.assert_allclose(paper[drawn.index], drawn) # the same draws, judged by risk and coverage
 
 # ---- records, pages, figures -----------------------------------------------------------------------------------------
 def test_records_say_what_they_were_made_from(records):
