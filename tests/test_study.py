@@ -145,6 +145,15 @@ def test_every_figure_of_a_simulated_cohort_says_so(records, tmp_path):
         assert 'n' in words or 'n = ' in ' '.join(words), name # a column of n, or in words
         plt.close(fig)
 
+def test_work_that_counts_drives_a_bar_to_its_end():
+    seen = []
+    def wrap(items):
+        yield from (seen.append(i) or i for i in items)
+        seen.append('end')
+    step = pages._counted(wrap)
+    for done in (1, 3, 3, 5): step(done, 5)
+    assert seen == [0, 1, 2, 3, 4, 'end']
+
 def test_a_failed_write_leaves_the_old_record(tmp_path):
     good = {'a': pd.DataFrame(dict(x=[1]))}
     pages.write_records(tmp_path, good, {})

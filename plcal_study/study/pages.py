@@ -117,6 +117,15 @@ def against_truth(
         ['model', 'dataset', 'prompt', 'n', 'auroc', 'auroc_lo', 'auroc_hi', 'true_auroc', 'covered', 'ece15', 'ece15_null', 'true_error']]
 
 # %% ../../nbs/study/28_pages.ipynb #92669f03
+def _counted(wrap: Callable) -> Callable[[int, int], None]: # of how many are done, and of all
+    "A loop's wrapper as a counter, for work that reports how much of it is done."
+    bar: list = []
+    def step(done: int, total: int) -> None:
+        if not bar: bar.extend([iter(wrap(range(total))), 0])
+        while bar[1] < done: bar[1] += next(bar[0], None) is not None
+        if done == total: next(bar[0], None) # the wrapper sees the end of its loop
+    return step
+
 def make_records(
     folder: str | Path,             # of the records; made if absent
     cohort: Cohort,
@@ -127,7 +136,7 @@ def make_records(
 ) -> Path:                          # folder
     "Compute and write every record of every page, and the verdicts."
     scale = 'published results' if known is None else 'simulated'
-    measured = plaut2024.cells(cohort)
+    measured = plaut2024.cells(cohort, 0).join(plaut2024.intervals(cohort, progress=_counted(progress('q5: intervals of the AUROC'))))
     q5_frames, q5_evidence = q5.records(cohort, measured, scale, nulls, progress)
     printed: dict[tuple, str] = {}
     frames = dict(q5_frames)
