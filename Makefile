@@ -36,7 +36,7 @@ bench: $(VENV)/ready
 $(VENV)/ready: constraints.txt settings.ini setup.py
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt setuptools
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,docs]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[lm,dev,docs]'
 	touch $@
 
 clean:
