@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 import re, unicodedata
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 if TYPE_CHECKING: from datasets import Dataset # needs the extra `lm`
 
 # %% auto #0
-__all__ = ['Examples', 'take', 'to_dataset', 'Task', 'few_shot', 'sample', 'normalise', 'leaks', 'cut']
+__all__ = ['Examples', 'take', 'to_dataset', 'Task', 'few_shot', 'sample', 'normalise', 'keys', 'leaks', 'disjoint', 'cut']
 
 # %% ../../nbs/lm/08_examples.ipynb #391b15a9
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,7 @@ def sample(
     if n < 1: raise ValueError(f"n must be at least 1, got {n}")
     return take(e, np.random.default_rng([seed, n]).permutation(len(e))[:n])
 
-# %% ../../nbs/lm/08_examples.ipynb #b92cc5ab
+# %% ../../nbs/lm/08_examples.ipynb #9e664b1c
 def normalise(
     text: str,
 ) -> str:
@@ -147,14 +149,31 @@ def normalise(
     text = unicodedata.normalize('NFKD', text.casefold())
     return ' '.join(re.sub(r'[^\w]|_', ' ', ''.join(c for c in text if not unicodedata.combining(c))).split())
 
+def keys(
+    e: Examples,
+) -> np.ndarray: # (n,) str, equal where the inputs are
+    "What the model is asked, normalised: both texts of a pair, and the options. A text that has no letter or digit stands for itself."
+    def flat(t): return normalise(t) or t.strip()
+    b, options = e.b if e.b is not None else [''] * len(e), e.options if e.options is not None else [()] * len(e)
+    return np.array([' ¶ '.join(flat(t) for t in (a, b, *o)) for a, b, o in zip(e.a, b, options, strict=True)])
+
 def leaks(
     train: Examples,
     test: Examples,
 ) -> np.ndarray: # (n_test,) bool: was this input seen in training?
     "Which test inputs occur in the training split, compared as normalised texts (both texts of a pair, and the options, together)."
-    def keys(e): return [' ¶ '.join(normalise(t) for t in parts) for parts in zip(e.a, e.b if e.b is not None else [''] * len(e), [' '.join(o) for o in e.options] if e.options is not None else [''] * len(e), strict=True)]
-    seen = set(keys(train))
-    return np.array([k in seen for k in keys(test)])
+    return np.isin(keys(test), keys(train))
+
+def disjoint(
+    splits: Mapping[str, Examples], # in the order of their use: train, val, test
+) -> tuple[dict[str, Examples], dict[str, int]]: # the splits, and how many rows each lost
+    "Splits without a common input: what occurs in two of them stays in the later one only; `ValueError` if nothing is left of one."
+    seen, out, removed = np.array([], str), {}, {}
+    for s, e in reversed(splits.items()):
+        stays = ~np.isin(mine := keys(e), seen)
+        if not stays.any(): raise ValueError(f"every example of split {s!r} occurs in a later split; is it the same file?")
+        out[s], removed[s], seen = take(e, stays), int((~stays).sum()), np.concatenate([seen, mine])
+    return {s: out[s] for s in splits}, {s: removed[s] for s in splits}
 
 # %% ../../nbs/lm/08_examples.ipynb #e6c1724f
 def cut(
@@ -167,8 +186,12 @@ def cut(
     share = np.array(list(sizes.values()), float)
     if not (share > 0).all() or share.sum() > 1 + 1e-9: raise ValueError(f"sizes must be positive shares that sum to at most 1, got {dict(sizes)}")
     if by_cluster and e.cluster is None: raise ValueError("by_cluster needs a cluster column, and this split has none")
-    keys = e.cluster if by_cluster else [normalise(a) + ' ¶ ' + normalise(b) for a, b in zip(e.a, e.b if e.b is not None else [''] * len(e), strict=True)]
-    _, group = np.unique(np.asarray(keys, str), return_inverse=True)
+    _, group = np.unique(keys(e), return_inverse=True)
+    if by_cluster: # parts of the graph whose edges join a text with its cluster
+        _, cluster = np.unique(np.asarray(e.cluster), return_inverse=True)
+        nodes = group.max() + cluster.max() + 2
+        _, part = connected_components(coo_array((np.ones(len(e)), (group, group.max() + 1 + cluster)), shape=(nodes, nodes)), directed=False)
+        group = np.unique(part[group], return_inverse=True)[1]
     order = np.random.default_rng(seed).permutation(group.max() + 1)
     position = np.empty(len(order)); position[order] = np.cumsum(np.bincount(group)[order]) / len(e) # share of the examples up to and with this group
     edge = np.cumsum(share)
