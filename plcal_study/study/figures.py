@@ -17,9 +17,9 @@ from .pages import about, read_record, write_records
 from .plaut2024 import MODELS, Cohort
 
 # %% auto #0
-__all__ = ['Draw', 'LEAST', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest', 'auroc_heatmap',
+__all__ = ['Draw', 'LEAST', 'NAMES', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest', 'auroc_heatmap',
            'accuracy_auroc', 'accuracy_calibration', 'repair_forest', 'draws_and_published', 'score_against_threshold',
-           'promises', 'draw_all', 'draw_paper']
+           'promises', 'training_testbed', 'training_real', 'factors_testbed', 'pretraining', 'draw_all', 'draw_paper']
 
 # %% ../../nbs/study/34_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -234,11 +234,109 @@ def promises(
     fig.supxlabel(f'a point is a model (n = {own.n.max():,} answers); 20 labelled answers a data set, drawn {own.draws.max():,} times', fontsize=8)
     return fig
 
+# %% ../../nbs/study/34_figures.ipynb #584fb2ff
+def _trained(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
+    "A figure of q1 with its axes; a smoke run is named in it."
+    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
+    if about(folder, 'q1_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    for ax in axes.flat:
+        ax.spines[['top', 'right']].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return fig, axes
+
+def _band(ax, own: pd.DataFrame, metric: str, color: str, label: str | None, ls: str = '-') -> None:
+    "Mean over seeds against the step, with its band."
+    d = own[own.metric == metric].sort_values('step')
+    ax.plot(d.step + 1, d['mean'], ls, color=color, lw=1.6, label=label)
+    if len(d): ax.fill_between(d.step + 1, d.lo, d.hi, color=color, alpha=.15, lw=0)
+
+# %% ../../nbs/study/34_figures.ipynb #a5ec6297
+NAMES = {'world-easy': 'testbed, easy', 'world-medium': 'testbed, medium', 'world-hard': 'testbed, hard', 'sst2': 'SST-2', 'ag_news': 'AG News', 'trec': 'TREC', 'mnli': 'MultiNLI'}
+_RIGHT, _WRONG, _ACC, _TRUE, _ECE = '#0072B2', '#D55E00', '.35', '#009E73', '#CC79A7'
+
+def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str, str, str, str]]) -> Figure:
+    "Upper row: confidence and accuracy by step; lower row: measures of calibration."
+    d = read_record('q1_dynamics', folder)
+    d = d[(d.world == world) & (d.model == model) & (d.init == 'pretrained')]
+    sets = [t for t in NAMES if t in set(d.task)]
+    fig, axes = _trained(folder, 2.2 * len(sets) + 1.2, 4.6, 2, len(sets), sharex='col', sharey='row')
+    for t, top, bottom in zip(sets, axes[0], axes[1], strict=True):
+        own = d[d.task == t]
+        for metric, color, label, ls in (('conf_right', _RIGHT, 'confidence, right answers', '-'), ('conf_wrong', _WRONG, 'confidence, wrong answers', '-'), ('accuracy', _ACC, 'accuracy', '--')): _band(top, own, metric, color, label, ls)
+        for metric, color, label, ls in lower: _band(bottom, own, metric, color, label, ls)
+        top.set_title(f'{NAMES[t]} ({own.seeds.max()} seeds)', fontsize=9)
+        bottom.set(xscale='log')
+        bottom.axhline(0, color='.8', lw=.8)
+    axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylabel='miscalibration')
+    fig.supxlabel('training step + 1 (log scale); bands: 95% intervals over seeds', fontsize=9)
+    handles = [h for ax in axes[:, 0] for h in zip(*ax.get_legend_handles_labels(), strict=True)]
+    fig.legend(*zip(*handles, strict=True), loc='outside upper center', ncols=3, fontsize=8, frameon=False)
+    return fig
+
+def training_testbed(
+    folder: Path | None = None,
+) -> Figure:
+    "Confidence, accuracy, and true and estimated miscalibration by training step, in worlds whose posterior is known."
+    return _dynamics(folder, 'testbed', 'bert', [('true_ece', _TRUE, 'true ECE', '-'), ('ece15', _ECE, 'ECE15', '-'), ('ece15_null', '.6', 'ECE15 of a calibrated model', ':')])
+
+def training_real(
+    folder: Path | None = None,
+) -> Figure:
+    "The same on real text, where the truth is not known: ECE15 beside its null, and what a temperature would gain."
+    return _dynamics(folder, 'real text', 'minilm', [('gain', _TRUE, 'recalibration gain, nats', '-'), ('ece15', _ECE, 'ECE15', '-'), ('ece15_null', '.6', 'ECE15 of a calibrated model', ':')])
+
+# %% ../../nbs/study/34_figures.ipynb #4191934d
+_AXES = {'samples': 'training examples', 'tunable': 'tuned parameters', 'scale': 'parameters of the model'}
+
+def factors_testbed(
+    folder: Path | None = None,
+) -> Figure:
+    "The end of training against three factors in the testbed: accuracy and confidence above, miscalibration below."
+    d = read_record('q1_factors', folder)
+    d = d[(d.world == 'testbed') & d.factor.isin(list(_AXES))]
+    fig, axes = _trained(folder, 8.2, 4.6, 2, 3, sharex='col', sharey='row')
+    for (factor, label), top, bottom in zip(_AXES.items(), axes[0], axes[1], strict=True):
+        for ax, lines in ((top, (('conf_right', _RIGHT, 'o', 'confidence, right answers'), ('conf_wrong', _WRONG, 's', 'confidence, wrong answers'), ('accuracy', _ACC, '^', 'accuracy'))),
+                          (bottom, (('true_ece', _TRUE, 'o', 'true ECE'), ('ece15', _ECE, 's', 'ECE15'), ('ece15_null', '.6', '_', 'ECE15 of a calibrated model')))):
+            for metric, color, marker, name in lines:
+                own = d[(d.factor == factor) & (d.metric == metric)].sort_values('x')
+                for soft, part in own.groupby(own.level.str.startswith('soft')):
+                    ax.errorbar(2**part.x, part['mean'], yerr=np.abs([part['mean'] - part.lo, part.hi - part['mean']]), fmt=marker, ls='--' if soft else '-', ms=4, lw=1.2, color=color, capsize=2, label=None if soft else name)
+        bottom.set(xscale='log', xlabel=label)
+    axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylim=(0, None), ylabel='miscalibration')
+    axes[1, 1].set_xlabel('tuned parameters (dashed: soft prompts)')
+    handles = [h for ax in axes[:, 0] for h in zip(*ax.get_legend_handles_labels(), strict=True)]
+    fig.legend(*zip(*handles, strict=True), loc='outside upper center', ncols=3, fontsize=8, frameon=False)
+    return fig
+
+# %% ../../nbs/study/34_figures.ipynb #f1b7972b
+def pretraining(
+    folder: Path | None = None,
+) -> Figure:
+    "With and without pre-training: confidence in wrong answers and recalibration gain at the end of training, by task and model."
+    d = read_record('q1_factors', folder)
+    d = d[d.factor == 'pretraining']
+    kinds = list(dict.fromkeys(d.level))
+    sets = [t for t in NAMES if t in set(d.task)]
+    fig, axes = _trained(folder, 8.2, .55 * len(sets) * max(1, len(kinds) / 4) + 1.6, 1, 3, sharey=True)
+    colors = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '.5']
+    for ax, (metric, label) in zip(axes[0], (('accuracy', 'accuracy'), ('conf_wrong', 'confidence in wrong answers'), ('gain', 'recalibration gain, nats')), strict=True):
+        for i, kind in enumerate(kinds):
+            own = d[(d.level == kind) & (d.metric == metric)]
+            y = np.array([sets.index(t) for t in own.task]) + .7 * (i / max(1, len(kinds) - 1) - .5)
+            ax.errorbar(own['mean'], y, xerr=np.abs([own['mean'] - own.lo, own.hi - own['mean']]), fmt='osD^vP*X'[i % 8], ms=4, lw=1.2, color=colors[i % 8], label=kind)
+        ax.set(xlabel=label, yticks=range(len(sets)), yticklabels=[NAMES[t] for t in sets])
+        ax.grid(axis='x', color='.92')
+    axes[0, 0].invert_yaxis()
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=4, fontsize=8, frameon=False)
+    return fig
+
 # %% ../../nbs/study/34_figures.ipynb #99b7a2f0
 FIGURES: dict[str, Draw] = {
     'q5_reliability': reliability_of_all, 'q5_ece_null': ece_beside_null, 'q5_auroc': auroc_forest, 'q5_heatmap': auroc_heatmap,
     'q5_accuracy_auroc': accuracy_auroc, 'q5_accuracy_calibration': accuracy_calibration, 'q5_repair': repair_forest,
-    'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises}
+    'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises,
+    'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining}
 
 def draw_all(
     records: Path,             # folder of records

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-import json, os, re, tempfile
+import importlib, json, os, re, tempfile
 import numpy as np
 import pandas as pd
 from ..measure.predictions import atomic_write
@@ -20,11 +20,12 @@ from .simulated import simulate, truth, write_results
 if TYPE_CHECKING: from pandas.io.formats.style import Styler # needs jinja2, which comes with jupyter
 
 # %% auto #0
-__all__ = ['PAGES', 'ROOT', 'SITE', 'records_dir', 'write_records', 'read_record', 'about', 'show', 'difference',
-           'published_cohort', 'simulated_cohort', 'against_truth', 'make_records', 'plain', 'run_page']
+__all__ = ['PAGES', 'ROOT', 'SITE', 'records_dir', 'write_records', 'read_record', 'about', 'read_verdicts', 'show', 'difference',
+           'write_trained', 'published_cohort', 'simulated_cohort', 'against_truth', 'make_records', 'plain',
+           'run_page']
 
 # %% ../../nbs/study/33_pages.ipynb #b5133b74
-PAGES = {'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb'} # file of each page, under nbs/
+PAGES = {'q1': 'research/q1_training.ipynb', 'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb'} # file of each page, under nbs/
 ROOT = Path(__file__).resolve().parents[2] if '__file__' in globals() else Path.cwd().parents[1] # the checkout, if this is one
 
 def records_dir() -> Path:
@@ -38,13 +39,14 @@ def write_records(
     folder: str | Path,                # made if absent
     frames: Mapping[str, pd.DataFrame], # by name, e.g. 'q5_cells'
     about: Mapping[str, object],       # what the records were made from: cohort, number of answers, versions; JSON values
+    name: str = 'about',               # of the file that says so
 ) -> Path:                             # folder
     "Write the records of a run, each file whole or not at all, and `about.json` last."
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in frames.items():
-        atomic_write(folder / f'{name}.csv', frame.to_csv(index=False, float_format='%.10g', lineterminator='\n'))
-    atomic_write(folder / 'about.json', json.dumps(dict(about), indent=1, sort_keys=True) + '\n')
+    for record, frame in frames.items():
+        atomic_write(folder / f'{record}.csv', frame.to_csv(index=False, float_format='%.10g', lineterminator='\n'))
+    atomic_write(folder / f'{name}.json', json.dumps(dict(about), indent=1, sort_keys=True) + '\n')
     return folder
 
 def read_record(
@@ -58,9 +60,20 @@ def read_record(
 
 def about(
     folder: Path | None = None, # default: `records_dir()`
+    name: str = 'about',        # 'about': the published results; 'q1_about': the models trained for q1
 ) -> dict:
     "What the records were made from."
-    return json.loads(((folder or records_dir()) / 'about.json').read_text())
+    return json.loads(((folder or records_dir()) / f'{name}.json').read_text())
+
+def read_verdicts(
+    folder: Path | None = None, # default: `records_dir()`
+) -> pd.DataFrame:
+    "The verdicts of all pages, in the order of the pages; each source was judged by itself."
+    folder = folder or records_dir()
+    files = sorted(folder.glob('*_verdicts.csv')) + [folder / 'verdicts.csv']
+    found = [pd.read_csv(f) for f in files if f.exists()]
+    if not found: raise FileNotFoundError(f"no verdicts in {folder}; `plcal study` makes them")
+    return pd.concat(found, ignore_index=True).sort_values('page', kind='stable', ignore_index=True)
 
 # %% ../../nbs/study/33_pages.ipynb #76c7be70
 def show(
@@ -87,6 +100,17 @@ def difference(
             i = int(np.argmin(same))
             return f'{c} in row {i}: {a[c].iloc[i]!r} against {b[c].iloc[i]!r}'
     return ''
+
+# %% ../../nbs/study/33_pages.ipynb #f8a992d7
+def write_trained(
+    question: str,     # 'q1', …: the module that states its grid
+    out: str | Path,   # folder of `plcal run`
+    scale: str,        # as it was run
+) -> Path | None:      # out/records; None if no cell has finished
+    "Write the records of a trained question beside its runs."
+    module = importlib.import_module(f'plcal_study.study.{question}')
+    frames = module.records(out, scale)
+    return write_records(Path(out) / 'records', frames, module.facts(out, scale), f'{question}_about') if frames else None
 
 # %% ../../nbs/study/33_pages.ipynb #f264fde7
 def published_cohort(
