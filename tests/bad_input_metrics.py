@@ -1,8 +1,8 @@
 "What no metric may answer with a number, with what the message must say; run by the one shared test."
 import numpy as np
 from plcal_study.measure.metrics import (
-    METRICS, ace, auroc, aurc, bin_ids, brier, cerr_neg, cerr_pos, classwise_ece, corp, coverage_at_risk, debiased_l2, ece, ece_chen_mass100,
-    ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, entropy, margin, mass_ids, nll, nll_top, reliability, risk_coverage, smece, wilson)
+    METRICS, TRUE_METRICS, ace, auroc, aurc, bin_ids, brier, cerr_neg, cerr_pos, classwise_ece, corp, coverage_at_risk, debiased_l2, ece, ece_chen_mass100,
+    ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, entropy, grouping_loss, margin, mass_ids, nll, nll_top, reliability, risk_coverage, smece, wilson)
 
 ok = ([.9, .6, .3], [1, 1, 0])
 RANKS = {'auroc', 'aurc', 'eaurc', 'augrc', 'acc'}  # any finite score will do; the accuracy is asked with confidences all the same
@@ -69,4 +69,11 @@ CASES += [
     ('ece_chen_width10: zero',       lambda: ece_chen_width10([0., .5], [1, 0]), ValueError, 'no bin'),
     ('ece_chen_mass100: lengths',    lambda: ece_chen_mass100([.5, .5], [0, 1], [0]), ValueError, 'the same shape'),
     ('ece_chen_mass100: above 1',    lambda: ece_chen_mass100([1.5, .5], [0, 1], [0, 1]), ValueError, 'conf must lie in [0, 1]'),
+    ('grouping_loss: single row',    lambda: grouping_loss([.1, .9], [.2, .8], 2), ValueError, 'at least two rows in each bin'),
+    ('grouping_loss: no bins',       lambda: grouping_loss([.1, .9], [.2, .8], 0), ValueError, 'bins must be'),
 ]
+CASES += [(f'{name}: {fault}', lambda metric=metric, pair=pair: metric(*pair), ValueError, says) for name, metric in TRUE_METRICS.items()
+          for fault, pair, says in [('NaN', ([np.nan, .5], [1, .5]), 'conf must'), ('empty', ([], []), 'is empty'), ('percentages', ([90., 80.], [.5, .5]), 'conf must lie in [0, 1]'),
+                                    ('NaN truth', ([.5, .5], [np.nan, .5]), 'p_correct must be true probabilities'), ('truth above 1', ([.5, .5], [1.5, .5]), 'from 0.5 to 1.5'),
+                                    ('negative truth', ([.5, .5], [-.1, .5]), 'from -0.1'), ('lengths differ', ([.5, .5], [.5]), 'p_correct must have shape (2,)'),
+                                    ('a posterior of all classes', ([.5, .5], [[.5, .5], [.5, .5]]), 'p_correct must have shape (2,)'), ('text', ([.5, .5], ['a', 'b']), 'p_correct must be numbers')]]

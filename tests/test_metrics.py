@@ -12,9 +12,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 from plcal_study.measure.metrics import (
-    METRICS, ace, auroc, augrc, aurc, bin_ids, brier, brier_top, cerr_neg, cerr_pos, classwise_ece, conf_gap, corp, corp_fit, coverage_at_risk,
-    debiased_l2, eaurc, ece, ece_chen_mass100, ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, ece_plaut_width10, entropy, margin,
-    mass_ids, mce, mean_conf, nll, nll_top, reliability, risk_coverage, rmsce, smece, wilson)
+    METRICS, TRUE_METRICS, ace, auroc, augrc, aurc, bin_ids, brier, brier_top, cerr_neg, cerr_pos, classwise_ece, conf_gap, corp, corp_fit, coverage_at_risk,
+    debiased_l2, eaurc, ece, ece_chen_mass100, ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, ece_plaut_width10, entropy, grouping_loss,
+    margin, mass_ids, mce, mean_conf, nll, nll_top, reliability, risk_coverage, rmsce, smece, true_calibration_error, true_ece, wilson)
 
 GOLDEN = json.loads((Path(__file__).parent/'golden.json').read_text())
 quick = settings(deadline=None, max_examples=50, derandomize=True)
@@ -506,3 +506,39 @@ def test_a_million_rows_need_little_memory():
     for call, limit in ((lambda: ece(conf, correct), 4), (lambda: smece(conf, correct), 4), (lambda: ece_null(conf, draws=3), 60)):
         tracemalloc.start(); call(); peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
         assert peak < limit * 2**20
+
+
+# --- where the truth is known ----------------------------------------------------------------------------------------------------
+
+def test_true_ece_is_what_the_ece_becomes_with_endless_grades():
+    "The same inputs graded over and over: the mean gap of each bin tends to the true one."
+    conf, p = drawn(210)[0], np.random.default_rng([3, 9]).random(210)
+    grades = np.random.default_rng([3, 10]).random((4000, 210)) < p
+    assert ece_mass(np.tile(conf, 4000), grades.ravel()) == pytest.approx(true_ece(conf, p), abs=2e-3)
+    assert true_ece(conf, p) < true_calibration_error(conf, p) == pytest.approx(sum(abs(c - t) for c, t in zip(conf, p, strict=True)) / 210)
+
+def test_the_grouping_loss_is_the_variance_inside_equal_confidences():
+    "Three confidences, and probabilities with known variance around each; the estimate is right on average for any number of rows."
+    spread, got = {.3: .05, .5: .2, .9: .1}, []
+    for seed in range(2000):
+        rng = np.random.default_rng([seed, 11])
+        conf = np.repeat(list(spread), 4)
+        got.append(grouping_loss(conf, np.clip(conf + rng.choice([-1, 1], 12) * [spread[c] for c in conf], 0, 1), bins=3))
+    assert np.mean(got) == pytest.approx(np.mean([v**2 for v in spread.values()]), abs=3 * np.std(got) / 2000**.5)
+
+def test_the_distance_to_the_truth_falls_into_two_parts():
+    "E(conf - P)² = calibration + grouping loss, exact where the confidences are tied in large groups."
+    rng = np.random.default_rng([4, 9])
+    conf, p = np.repeat([.2, .6, .7], 1000), rng.random(3000)
+    calibration = np.mean([(c - p[conf == c].mean())**2 for c in (.2, .6, .7)])
+    assert grouping_loss(conf, p, 3) * 999 / 1000 + calibration == pytest.approx(np.mean((conf - p)**2))
+
+def test_a_model_that_reports_the_truth_has_no_true_error():
+    p = np.random.default_rng([5, 9]).random(500)
+    assert [f(p, p) for f in TRUE_METRICS.values()] == [0, 0, 0]
+    assert [f(p, p.astype(np.float32)) < 1e-7 for f in TRUE_METRICS.values()] == [True] * 3
+
+@pytest.mark.parametrize('name', TRUE_METRICS)
+def test_true_metrics_ignore_order(name):
+    conf, p, turn = drawn(300, decimals=1)[0], np.random.default_rng([6, 9]).random(300), np.random.default_rng(1).permutation(300)
+    assert TRUE_METRICS[name](conf, p) == pytest.approx(TRUE_METRICS[name](conf[turn], p[turn]), abs=1e-12)

@@ -13,11 +13,12 @@ from scipy.special import logsumexp, ndtri, xlogy
 from .predictions import check_logits, check_pairs, check_scores
 
 # %% auto #0
-__all__ = ['METRICS', 'bin_ids', 'mass_ids', 'ece', 'ece_mass', 'ece_edges', 'mean_conf', 'conf_gap', 'wilson', 'Curve',
-           'reliability', 'mce', 'rmsce', 'debiased_l2', 'classwise_ece', 'ace', 'smece', 'EceNull', 'ece_null',
-           'auroc', 'RiskCoverage', 'risk_coverage', 'coverage_at_risk', 'aurc', 'eaurc', 'augrc', 'nll', 'brier',
-           'brier_top', 'nll_top', 'corp_fit', 'Corp', 'corp', 'cerr_pos', 'cerr_neg', 'entropy', 'margin', 'ece_plaut',
-           'ece_plaut_width10', 'ece_chen_mass100', 'ece_chen_width10']
+__all__ = ['METRICS', 'TRUE_METRICS', 'bin_ids', 'mass_ids', 'ece', 'ece_mass', 'ece_edges', 'mean_conf', 'conf_gap', 'wilson',
+           'Curve', 'reliability', 'mce', 'rmsce', 'debiased_l2', 'classwise_ece', 'ace', 'smece', 'EceNull',
+           'ece_null', 'true_calibration_error', 'true_ece', 'grouping_loss', 'auroc', 'RiskCoverage', 'risk_coverage',
+           'coverage_at_risk', 'aurc', 'eaurc', 'augrc', 'nll', 'brier', 'brier_top', 'nll_top', 'corp_fit', 'Corp',
+           'corp', 'cerr_pos', 'cerr_neg', 'entropy', 'margin', 'ece_plaut', 'ece_plaut_width10', 'ece_chen_mass100',
+           'ece_chen_width10']
 
 # %% ../../nbs/measure/01_metrics.ipynb #7fa14cd1
 _ROWS = 16384 # rows per step: small enough that a step's arrays stay in the processor's cache
@@ -323,6 +324,47 @@ def _null_sums(conf: np.ndarray, ids: np.ndarray, draws: int, rng: np.random.Gen
         null[i:i+step] = np.abs(np.add.reduceat(hit, starts, axis=1, dtype=np.int32) - total).sum(1)
     return null / len(conf)
 
+# %% ../../nbs/measure/01_metrics.ipynb #f5f5b924
+def _truths(conf, p_correct) -> tuple[np.ndarray, np.ndarray]: # (n,) float64 each
+    "Confidences and true probabilities, or a `ValueError` that names the fault."
+    p = np.asarray(p_correct)
+    conf, _ = _pairs(conf, np.zeros(np.shape(conf), bool))
+    if p.dtype.kind not in 'bfiu': raise ValueError(f"p_correct must be numbers, got {p.dtype}")
+    if p.shape != conf.shape: raise ValueError(f"p_correct must have shape {conf.shape} like the confidence, got {p.shape}")
+    if not (p.min() >= 0 and p.max() <= 1): raise ValueError(f"p_correct must be true probabilities in [0, 1], got values from {p.min()} to {p.max()}")
+    return conf.astype(float), p.astype(float)
+
+def true_calibration_error(
+    conf: np.ndarray,      # (n,) confidence in the answer given, in [0, 1]
+    p_correct: np.ndarray, # (n,) true P(the answer is right | its input), in [0, 1]; not grades
+) -> float:                # in [0, 1], 0 is best; no bins and no bias
+    "Mean distance of the confidence from the true probability of being right."
+    conf, p = _truths(conf, p_correct)
+    return float(np.abs(conf - p).mean())
+
+# %% ../../nbs/measure/01_metrics.ipynb #4afc08bc
+def true_ece(
+    conf: np.ndarray,      # (n,) in [0, 1]
+    p_correct: np.ndarray, # (n,) true P(correct | input), in [0, 1]
+    bins: int = 15,        # equal-mass bins, ties kept together
+) -> float:                # in [0, 1], 0 is best; never above `true_calibration_error`
+    "What the ECE estimates: the mean size of conf - E[P | conf], from true probabilities in place of grades."
+    conf, p = _truths(conf, p_correct)
+    return float(np.abs(np.bincount(mass_ids(conf, bins), p - conf)).sum() / len(conf))
+
+def grouping_loss(
+    conf: np.ndarray,      # (n,) in [0, 1]
+    p_correct: np.ndarray, # (n,) true P(correct | input), in [0, 1]
+    bins: int = 15,        # equal-mass bins, ties kept together; every bin in use needs at least two rows
+) -> float:                # in [0, 1/4], 0 is best
+    "Variance of the true probability among answers of like confidence, on the Brier scale (Perez-Lebel et al. 2023)."
+    conf, p = _truths(conf, p_correct)
+    ids, gap = mass_ids(conf, bins), p - conf
+    n = np.bincount(ids)
+    if (n == 1).any(): raise ValueError(f"bins must leave at least two rows in each bin, got bins = {bins} for {len(conf)} rows; use fewer")
+    inside = gap - (np.bincount(ids, gap) / np.maximum(n, 1))[ids]
+    return float((inside**2 * (n / np.maximum(n - 1, 1))[ids]).mean())
+
 # %% ../../nbs/measure/01_metrics.ipynb #8520be73
 def auroc(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
@@ -579,3 +621,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = dict(
     acc=lambda conf, correct: float(_pairs(conf, correct)[1].mean()), conf=lambda conf, correct: mean_conf(conf), conf_gap=conf_gap,
     ece15=ece, ece10=partial(ece, bins=10), ece_mass15=ece_mass, mce15=mce, rmsce15=rmsce, debiased_l2_15=debiased_l2, smece=smece,
     brier_top=brier_top, nll_top=nll_top, cerr_pos=cerr_pos, cerr_neg=cerr_neg, auroc=auroc, aurc=aurc, eaurc=eaurc, augrc=augrc)
+
+# %% ../../nbs/measure/01_metrics.ipynb #eb65604e
+TRUE_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = dict(
+    true_calibration_error=true_calibration_error, true_ece15=true_ece, grouping_loss15=grouping_loss)
