@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 import itertools
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -14,14 +14,16 @@ from .examples import Examples, Task
 if TYPE_CHECKING: from transformers import PreTrainedTokenizerFast # needs the extra `lm`
 
 # %% auto #0
-__all__ = ['SPECIAL', 'FRAMES', 'TextWorld', 'text_world', 'as_task', 'lexicon', 'train_tokenizer', 'reframe']
+__all__ = ['RELATIONS', 'World', 'SPECIAL', 'FRAMES', 'TextWorld', 'text_world', 'lexicon', 'PairWorld', 'pair_world',
+           'shift_prior', 'shift_covariate', 'new_topic', 'as_task', 'corpus', 'train_tokenizer', 'reframe']
 
 # %% ../../nbs/lm/10_testbed.ipynb #c0a1c344
 _SYLLABLES = [c + v for c in 'bdfgklmnprstvz' for v in 'aeiou']
 
 def _names(n: int, rng: np.random.Generator, taken: Iterable[str] = ()) -> list[str]:
     "`n` different made-up words, none of them taken."
-    out, taken = [], set(taken)
+    out: list[str] = []
+    taken = set(taken)
     while len(out) < n:
         size = 2 if n + len(taken) < 2000 else 3
         for row in rng.integers(0, len(_SYLLABLES), (n, size)):
@@ -64,24 +66,25 @@ class TextWorld:
         "P(class | text) in this world, for any texts of its words; raises `ValueError` for others."
         return _posterior(self, *_word_ids(self, texts))
 
-# %% ../../nbs/lm/10_testbed.ipynb #a2d02282
+# %% ../../nbs/lm/10_testbed.ipynb #65ceebc7
 def _word_table(w: TextWorld) -> np.ndarray: # (k * topics, V) P(word | class, main topic)
     of = np.where(w.topic >= 0, w.topic, 0)
     share = w.stray / len(w.mix) + (1 - w.stray) * (np.arange(len(w.mix))[:, None] == of) # (topics, V): P(topic of this word | main topic)
     weight = np.where(w.topic >= 0, w.topical * share, 1 - w.topical)
     return (weight * np.exp(w.logp)[:, None]).reshape(-1, len(w.words))
 
-def _pick(table: np.ndarray, row: np.ndarray, rng: np.random.Generator) -> np.ndarray: # (m,) int: a column for each row number in `row`
-    "Draw from the distribution in `table[row]`, by inversion."
+def _steps(table: np.ndarray) -> np.ndarray: # (rows * columns,) increasing
+    "The cumulative distribution of every row, one above the other: row i climbs from i to i + 1."
     cum = np.cumsum(table, 1)
-    flat = (cum / cum[:, -1:] + np.arange(len(table))[:, None]).ravel()
-    at = np.searchsorted(flat, row + rng.random(len(row)), side='right')
-    return np.minimum(at - row * table.shape[1], table.shape[1] - 1)
+    return (cum / cum[:, -1:] + np.arange(len(table))[:, None]).ravel()
 
-def _draw(w: TextWorld, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    "Class, main topic and length of `n` texts, and the words of all of them one after the other."
+def _draw(w: TextWorld, n: int, rng: np.random.Generator, steps: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    "Class, main topic and length of `n` texts, and the words of all of them one after the other, by inversion."
+    steps, V = _steps(_word_table(w)) if steps is None else steps, len(w.words)
     y, t, size = rng.choice(w.k, n, p=w.prior), rng.choice(len(w.mix), n, p=w.mix), rng.integers(w.length[0], w.length[1] + 1, n)
-    return y, t, size, _pick(_word_table(w), np.repeat(y * len(w.mix) + t, size), rng)
+    row = np.repeat(y * len(w.mix) + t, size)
+    at = np.searchsorted(steps, row + rng.random(len(row)), side='right') - row * V
+    return y, t, size, np.minimum(at, V - 1) # the last step can be lost to rounding
 
 def _posterior(w: TextWorld, ids: np.ndarray, size: np.ndarray) -> np.ndarray:
     "(n, k) posterior of texts given as word numbers, one text after the other, and their lengths."
@@ -93,7 +96,7 @@ def _posterior(w: TextWorld, ids: np.ndarray, size: np.ndarray) -> np.ndarray:
 def _join(words: np.ndarray, ids: np.ndarray, size: np.ndarray) -> list[str]:
     "The texts of these word numbers."
     all_words, ends = words.astype(object)[ids].tolist(), np.cumsum(size).tolist()
-    return [' '.join(all_words[a:b]) for a, b in zip([0, *ends], ends)]
+    return [' '.join(all_words[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 def _word_ids(w: TextWorld, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
     "Word numbers of the texts one after the other, and the lengths."
@@ -168,15 +171,184 @@ def _solve(at, target: float) -> float:
         lo, hi = (mid, hi) if reached(mid) < target else (lo, mid)
     return (lo + hi) / 2
 
+# %% ../../nbs/lm/10_testbed.ipynb #b0e969f9
+def lexicon(
+    world: TextWorld | PairWorld,
+) -> list[str]:
+    "Every word that a model of this world can meet: of its texts, its template and its labels."
+    asked = world.template.format(a=' ', b=' ', m=' ').split()
+    return [*dict.fromkeys([*world.words.tolist(), *asked, *world.labels])]
+
+# %% ../../nbs/lm/10_testbed.ipynb #8bc5ce42
+RELATIONS = ('entailment', 'neutral', 'contradiction')
+
+@dataclass(frozen=True, eq=False)
+class PairWorld:
+    "A distribution over premises, hypotheses and labels whose posterior is exact."
+    entities: np.ndarray     # (E,) str
+    values: np.ndarray       # (A,) str
+    hedges: np.ndarray       # (H,) str: how certain the label is, the surest first
+    joint: np.ndarray        # (3, H, 3) float64: P(label, hedge, relation); relations in the order of RELATIONS
+    facts: int = 3           # facts a premise
+    per_premise: int = 3     # hypotheses a premise; they share its cluster
+    labels: tuple[str, ...] = ('Yes', 'Maybe', 'No')
+    template: str = '{a} ? {b} ? {m} .'
+
+    @property
+    def k(self) -> int: return 3
+
+    @property
+    def classes(self) -> tuple[str, ...]: return RELATIONS
+
+    @property
+    def prior(self) -> np.ndarray: return self.joint.sum((1, 2)) # (3,) P(label)
+
+    @property
+    def words(self) -> np.ndarray: return np.concatenate([self.entities, self.values, self.hedges, ['is', ',']])
+
+    def bayes_accuracy(self, n: int = 0, seed: int = 0) -> float: # exact, so `n` and `seed` have no effect
+        "Accuracy of the best possible predictor, which reads both texts."
+        return float(self.joint.max(0).sum())
+
+    def hypothesis_only(self) -> float: # in [1/3, 1], exact
+        "Accuracy of the best predictor that never sees the premise."
+        return float(self.joint.sum(2).max(0).sum())
+
+    def sample(self, n: int, seed: int = 0, name: str = '') -> Examples:
+        "`n` labelled pairs with their exact posterior; `name` begins the uids and the clusters (premises)."
+        return _sample_pairs(self, n, seed, name)
+
+    def posterior(self, premises: Iterable[str], hypotheses: Iterable[str]) -> np.ndarray: # (n, 3) float64
+        "P(label | both texts) in this world; raises `ValueError` for texts that it cannot make."
+        a, b = list(premises), list(hypotheses)
+        if not a or len(a) != len(b): raise ValueError(f"premises and hypotheses must be as many, at least one, got {len(a)} and {len(b)}")
+        hedge, relation = np.array([_read_pair(self, *pair) for pair in zip(a, b, strict=True)]).T
+        return _given(self, hedge, relation)
+
+# %% ../../nbs/lm/10_testbed.ipynb #ddd48501
+def pair_world(
+    bayes_accuracy: float = .85,       # accuracy of the best predictor, in (1/3, 1]; met exactly
+    noise: Sequence[float] = (.2, .6, 1.2, 2.), # (H,) label noise after each hedge, relative to the others; (1,) is the same noise everywhere
+    shortcut: float = 0.,              # 0: the hypothesis alone says nothing; above 0, up to 1: its first word leans to a relation
+    entities: int = 24,                # things that facts are about, more than `facts`
+    values: int = 8,                   # values that an entity can have, at least 2
+    facts: int = 3,                    # facts a premise, at least 1
+    per_premise: int = 3,              # hypotheses a premise, at least 1
+    seed: int = 0,
+) -> PairWorld:
+    "A world of premises and hypotheses of the difficulty asked for; raises `ValueError` for a world that cannot be."
+    for name, value, least in (('values', values, 2), ('facts', facts, 1), ('per_premise', per_premise, 1), ('entities', entities, facts + 1)):
+        if value < least: raise ValueError(f"{name} must be at least {least}, got {value}")
+    level = np.sort(np.asarray(noise, float))
+    if level.ndim != 1 or not len(level) or not (np.isfinite(level) & (level >= 0)).all() or not level.any(): raise ValueError(f"noise must be one level of at least 0 a hedge, not all 0, got {noise}")
+    if not 0 <= shortcut <= 1: raise ValueError(f"shortcut must be in [0, 1], got {shortcut}")
+    H = len(level)
+    hedge = (1 - shortcut) / H + shortcut * (np.arange(H)[:, None] % 3 == np.arange(3)) / np.maximum(np.bincount(np.arange(H) % 3, minlength=3), 1) # (H, 3): P(hedge | relation)
+    if not np.allclose(hedge.sum(0), 1): raise ValueError(f"shortcut needs a hedge for each of the three relations, got {H} noise levels")
+    rate = (1 - bayes_accuracy) * level / (hedge.mean(1) @ level)
+    if not 1 / 3 < bayes_accuracy <= 1 or rate.max() >= 2 / 3:
+        raise ValueError(f"bayes_accuracy must be in (1/3, 1] and leave every label more likely right than another, got {bayes_accuracy} with noise up to {rate.max():.3g} of at most 2/3; ask for more, or for more equal noise")
+    same = np.eye(3)[:, None]
+    joint = (same * (1 - rate)[:, None] + (1 - same) * (rate / 2)[:, None]) * hedge / 3
+    names = _names(entities + values + H, np.random.default_rng([seed, 4]))
+    return PairWorld(np.array(names[:entities]), np.array(names[entities:entities + values]), np.array(names[entities + values:]), joint, facts, per_premise)
+
+# %% ../../nbs/lm/10_testbed.ipynb #4633a42f
+def _given(w: PairWorld, hedge: np.ndarray, relation: np.ndarray) -> np.ndarray: # (n, 3) P(label | hedge, relation)
+    cell = w.joint[:, hedge, relation].T
+    if not (total := cell.sum(1)).all(): raise ValueError(f"the pair in row {int(np.argmin(total))} has probability 0 in this world")
+    return cell / total[:, None]
+
+def _draw_pairs(w: PairWorld, premises: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    "Premises (p, 4 * facts - 1) and hypotheses (n, 4) as word numbers, and label, hedge and relation (n,); n = p * per_premise."
+    E, A, m, n = len(w.entities), len(w.values), w.facts, premises * w.per_premise
+    who, what = rng.random((premises, E)).argsort(1), rng.integers(0, A, (premises, m)) # the first m entities of a row are in its premise
+    cell = rng.choice(w.joint.size, n, p=w.joint.ravel())
+    label, hedge, relation = np.unravel_index(cell, w.joint.shape)
+    at, row = rng.integers(0, m, n), np.repeat(np.arange(premises), w.per_premise)
+    entity = np.where(relation == 1, who[row, m + rng.integers(0, E - m, n)], who[row, at])
+    value = np.where(relation == 1, rng.integers(0, A, n), (what[row, at] + np.where(relation == 2, rng.integers(1, A, n), 0)) % A)
+    number = E + A + len(w.hedges) # of 'is'; the comma follows
+    fact = np.stack([who[:, :m], np.full((premises, m), number), E + what, np.full((premises, m), number + 1)], axis=2)
+    return fact.reshape(premises, -1)[:, :-1], np.stack([E + A + hedge, entity, np.full(n, number), E + value], axis=1), label, hedge, relation
+
+def _sample_pairs(w: PairWorld, n: int, seed: int, name: str) -> Examples:
+    if n < 1: raise ValueError(f"n must be at least 1, got {n}")
+    count = -(-n // w.per_premise)
+    premise, hypothesis, label, hedge, relation = _draw_pairs(w, count, np.random.default_rng([seed, 1]))
+    row, words = np.repeat(np.arange(count), w.per_premise)[:n], w.words.astype(object)
+    a, b = ([' '.join(t) for t in words[x].tolist()] for x in (premise, hypothesis[:n]))
+    return Examples([f'{name}{i}' for i in range(n)], [a[i] for i in row], label[:n], b, cluster=[f'{name}p{i}' for i in row], # type: ignore[arg-type]
+                    posterior=_given(w, hedge[:n], relation[:n]), extra=dict(relation=relation[:n], hedge=hedge[:n]))
+
+# %% ../../nbs/lm/10_testbed.ipynb #31e69b08
+def _read_pair(w: PairWorld, premise: str, hypothesis: str) -> tuple[int, int]: # hedge and relation, as numbers
+    "How the texts relate, read from the texts; raises `ValueError` where they are not of this world."
+    def number(words, word, what):
+        if len(at := np.flatnonzero(words == word)): return int(at[0])
+        raise ValueError(f"{what} {word!r} is not of this world, so the pair has no posterior here; ask the world that made it")
+    def fact(text):
+        if len(parts := text.split()) != 3 or parts[1] != 'is': raise ValueError(f"a fact must read 'entity is value', got {text!r}")
+        return number(w.entities, parts[0], 'the entity'), number(w.values, parts[2], 'the value')
+    stated = [fact(t) for t in premise.split(' , ')]
+    known = dict(stated)
+    if len(known) < len(stated): raise ValueError(f"a premise must not speak twice of an entity, got {premise!r}")
+    hedge, _, rest = hypothesis.partition(' ')
+    entity, value = fact(rest)
+    return number(w.hedges, hedge, 'the first word'), 1 if entity not in known else 0 if known[entity] == value else 2
+
+# %% ../../nbs/lm/10_testbed.ipynb #12f7fcf6
+World = TypeVar('World', 'TextWorld', 'PairWorld')
+
+def shift_prior(
+    world: World,
+    prior: Sequence[float], # (k,) the new P(class)
+) -> World:
+    "The world with other class frequencies and the same p(text | class)."
+    p = _prior(prior, world.k)
+    if isinstance(world, TextWorld): return replace(world, prior=p)
+    if (new := (p > 0) & (world.prior == 0)).any(): raise ValueError(f"prior must be 0 for class {world.classes[int(np.argmax(new))]}, which this world does not have")
+    ratio = np.divide(p, world.prior, out=np.zeros(world.k), where=world.prior > 0)
+    return replace(world, joint=world.joint * ratio[:, None, None])
+
+def shift_covariate(
+    world: World,
+    strength: float, # 0 is no shift; above 0 topics become unequal and words of topics rare (pairs: vague words frequent, premises longer)
+) -> World:
+    "The world with another p(text) and exactly the same p(class | text)."
+    if not np.isfinite(strength) or strength < 0: raise ValueError(f"strength must be a number of at least 0, got {strength}")
+    if isinstance(world, TextWorld):
+        mix = world.mix * np.exp(strength * np.linspace(-1, 1, len(world.mix)))
+        return replace(world, mix=mix / mix.sum(), topical=world.topical * float(np.exp(-strength / 2)))
+    joint = world.joint * np.exp(strength * np.linspace(-1, 1, len(world.hedges)))[:, None]
+    return replace(world, joint=joint / joint.sum(), facts=min(world.facts + round(strength), len(world.entities) - 1))
+
+# %% ../../nbs/lm/10_testbed.ipynb #724340f4
+def new_topic(
+    world: World,
+    seed: int = 0, # of the new words and what they say
+) -> World:
+    "The world moved to new topics: words that no text of it had before (pairs: entities and values), as telling as the old ones."
+    rng = np.random.default_rng([seed, 3])
+    if isinstance(world, PairWorld):
+        fresh = _names(len(world.entities) + len(world.values), rng, lexicon(world))
+        return replace(world, entities=np.array(fresh[:len(world.entities)]), values=np.array(fresh[len(world.entities):]))
+    T = len(world.mix)
+    n = int((world.topic >= 0).sum())
+    words, topic, base, g = _words_of(world.k, 2 * n, T, rng, lexicon(world))
+    logp, new = _tilt(base, g, topic, world.strength), topic >= 0
+    return replace(world, words=np.concatenate([world.words, words[new]]), topic=np.concatenate([world.topic, topic[new] + T]), logp=np.concatenate([world.logp, logp[:, new]], axis=1),
+                   mix=np.concatenate([np.zeros(T), np.full(T, 1 / T)]))
+
 # %% ../../nbs/lm/10_testbed.ipynb #49524e62
 def as_task(
-    world: TextWorld,
+    world: TextWorld | PairWorld,
     n_train: int,
     n_val: int,
     n_test: int,
     seed: int = 0,
     name: str | None = None, # None: 'textworld' or 'pairworld'
-    shifts: Mapping[str, TextWorld] = {}, # split -> world; each gives n_test examples to test on, with its own posterior
+    shifts: Mapping[str, TextWorld | PairWorld] = {}, # split -> world; each gives n_test examples to test on, with its own posterior
 ) -> Task:                   # splits train, val, test and one a shift; a count of 0 leaves its split out
     "A task drawn from a world, every split with its exact posterior."
     name = name or type(world).__name__.lower()
@@ -189,13 +361,53 @@ def _stream(seed: int, split: str) -> int:
     "A seed of its own for every split."
     return int(np.random.SeedSequence([seed, *split.encode()]).generate_state(1)[0])
 
-# %% ../../nbs/lm/10_testbed.ipynb #3a38b078
-def lexicon(
-    world: TextWorld,
-) -> list[str]:
-    "Every word that a model of this world can meet: of its texts, its template and its labels."
-    asked = world.template.format(a=' ', b=' ', m=' ').split()
-    return [*dict.fromkeys([*world.words.tolist(), *asked, *world.labels])]
+# %% ../../nbs/lm/10_testbed.ipynb #da3319ab
+def corpus(
+    world: TextWorld | PairWorld,
+    n_tokens: int,       # words in all, at least 1; the last text is cut there
+    seed: int = 0,
+    named: float = .02,  # share of the texts that end with their label, in the words of the template, in [0, 1]
+) -> Iterator[str]:      # one text at a time
+    "A stream of texts of the world, pairs as premise and hypothesis, for pre-training."
+    if n_tokens < 1: raise ValueError(f"n_tokens must be at least 1, got {n_tokens}")
+    if not 0 <= named <= 1: raise ValueError(f"named must be a share in [0, 1], got {named}")
+    rng = np.random.default_rng([seed, 5])
+    blocks = _pair_blocks(world, rng, named) if isinstance(world, PairWorld) else _text_blocks(world, rng, named)
+    return _until(blocks, n_tokens)
+
+def _until(blocks: Iterator[tuple[list[str], np.ndarray]], n: int) -> Iterator[str]:
+    for texts, size in blocks:
+        if (total := int(size.sum())) > n:
+            last = int(np.searchsorted(np.cumsum(size), n))
+            rest = n - int(size[:last].sum())
+            yield from texts[:last]
+            yield ' '.join(texts[last].split()[:rest])
+            return
+        yield from texts
+        n -= total
+        if not n: return
+
+# %% ../../nbs/lm/10_testbed.ipynb #96ea2d65
+def _text_blocks(w: TextWorld, rng: np.random.Generator, named: float) -> Iterator[tuple[list[str], np.ndarray]]:
+    "Blocks of texts with their lengths, without end."
+    steps, extra = _steps(_word_table(w)), len(w.template.format(a=' ', m='m').split())
+    while True:
+        y, _, size, ids = _draw(w, max(64, 200_000 // w.length[1]), rng, steps)
+        texts = _join(w.words, ids, size)
+        told = np.flatnonzero(rng.random(len(y)) < named)
+        for i in told: texts[i] = w.template.format(a=texts[i], m=w.labels[y[i]])
+        size[told] += extra
+        yield texts, size
+
+def _pair_blocks(w: PairWorld, rng: np.random.Generator, named: float) -> Iterator[tuple[list[str], np.ndarray]]:
+    words, asked = w.words.astype(object), w.template.split('{m}')[0].strip()
+    count = len(asked.format(a='', b='').split())
+    while True:
+        premise, hypothesis, y, _, _ = _draw_pairs(w, max(64, 50_000 // (4 * w.facts)), rng)
+        a, b = ([' '.join(t) for t in words[x].tolist()] for x in (premise, hypothesis))
+        told = rng.random(len(b)) < named
+        texts = [w.template.format(a=a[i // w.per_premise], b=t, m=w.labels[y[i]]) if told[i] else asked.format(a=a[i // w.per_premise], b=t) for i, t in enumerate(b)]
+        yield texts, premise.shape[1] + 4 + count + told * (len(w.template.format(a='', b='', m='m').split()) - count)
 
 # %% ../../nbs/lm/10_testbed.ipynb #d448e9ad
 SPECIAL = dict(pad='<pad>', unk='<unk>', cls='<cls>', sep='<sep>', mask='<mask>', bos='<s>', eos='</s>')
@@ -215,12 +427,11 @@ def train_tokenizer(
     if kind not in ('word', 'bpe'): raise ValueError(f"kind must be 'word' or 'bpe', got {kind!r}")
     if absent := [r for r in SPECIAL if r not in special]: raise ValueError(f"special must name a token for {', '.join(absent)}")
     tokens, keep = [*special.values(), '<extra_id_0>'], list(keep)
-    if kind == 'word':
-        tok, trainer = Tokenizer(models.WordLevel(unk_token=special['unk'])), trainers.WordLevelTrainer(vocab_size=vocab, special_tokens=tokens, show_progress=False)
-        tok.pre_tokenizer = pre_tokenizers.Whitespace()
-    else:
-        tok, trainer = Tokenizer(models.BPE()), trainers.BpeTrainer(vocab_size=vocab, special_tokens=tokens, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-        tok.pre_tokenizer, tok.decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
+    tok = Tokenizer(models.WordLevel(unk_token=special['unk']) if kind == 'word' else models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.Whitespace() if kind == 'word' else pre_tokenizers.ByteLevel(add_prefix_space=True)
+    if kind == 'bpe': tok.decoder = decoders.ByteLevel()
+    common = dict(vocab_size=vocab, special_tokens=tokens, show_progress=False)
+    trainer = trainers.WordLevelTrainer(**common) if kind == 'word' else trainers.BpeTrainer(**common, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tok.train_from_iterator(itertools.chain([' '.join(keep)], texts), trainer)
     for word in keep:
         if len(ids := tok.encode(' ' + word, add_special_tokens=False).ids) != 1 or tok.id_to_token(ids[0]) == special['unk']:
