@@ -42,7 +42,7 @@ def test_words_are_those_of_bert_joined_again(text):
     assert words(text) == ' '.join(bert.tokenize(text)).replace(' ##', '').strip().split(' ')
 
 def test_vocabulary_counts_both_texts_and_cuts_the_rarest():
-    e = Examples(['1', '2'], ['x y', 'X'], None, b=['z z z', 'y'])
+    e = Examples(['1', '2'], ['y x', 'X'], None, b=['z z z', 'y'])
     assert vocabulary(e) == {PAD: 0, UNK: 1, 'z': 2, 'x': 3, 'y': 4} # x and y twice each: alphabetical
     assert list(vocabulary(e, 4)) == [PAD, UNK, 'z', 'x']
 
@@ -163,7 +163,6 @@ def test_a_forest_answers_row_by_row_and_by_its_seed(f):
     assert not np.array_equal(s, f(TRAIN, TEST, trees=10, seed=1))
     turned = np.arange(len(TEST))[::-1]
     assert_array_equal(s[turned], f(TRAIN, take(TEST, turned), trees=10))
-    assert_allclose(np.exp(s) * 10, np.round(np.exp(s) * 10), atol=.51), 'ten trees'
 
 def test_the_counts_are_of_both_texts_and_weighed_differently():
     swapped = Examples(TEST.uid, TEST.a, TEST.label, b=TEST.b[::-1])
