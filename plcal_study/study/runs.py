@@ -15,8 +15,8 @@ import plcal_study
 if TYPE_CHECKING: import pandas as pd # loaded where it is used: a worker starts faster without it
 
 # %% auto #0
-__all__ = ['SCALES', 'FORMAT', 'Run', 'differs', 'run_id', 'settings', 'plan', 'wall', 'read_cell', 'read_run', 'Summary',
-           'clock', 'run_grid', 'status']
+__all__ = ['SCALES', 'FORMAT', 'Run', 'differs', 'run_id', 'settings', 'plan', 'workers_here', 'wall', 'read_cell', 'read_run',
+           'Summary', 'clock', 'run_grid', 'status']
 
 # %% ../../nbs/study/20_runs.ipynb #9f82e9d0
 SCALES = ('smoke', 'laptop', 'colab', 'paper') # from seconds on two cores to the grids of the sources
@@ -97,6 +97,17 @@ def plan(
         seen[row['id']] = i
     return pd.DataFrame(rows)
 
+def workers_here() -> int:
+    "How many cells to run at a time on this machine: one a GPU, or else one a core."
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return len(_gpus()) or cores
+
+def _gpus() -> list[str]:
+    "The GPUs that may be used, by number."
+    said = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if said is not None: return [g for g in said.split(',') if g]
+    return [str(i) for i, _ in enumerate(Path('/proc/driver/nvidia/gpus').glob('*'))]
+
 def wall(
     seconds: Sequence[float], # of each cell
     workers: int,             # cells at a time
@@ -112,14 +123,16 @@ def _write_json(path: Path, **what) -> None:
     from plcal_study.measure.predictions import atomic_write
     atomic_write(path, json.dumps(dict(format=FORMAT, plcal_study=plcal_study.__version__, **what), indent=1) + '\n')
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path, cure: str = 'put a whole copy back, or move its folder away to run it again') -> dict:
     "What `_write_json` wrote; a `ValueError` says what is wrong with it and what to do."
     try: said = json.loads(path.read_text())
-    except ValueError as e: raise ValueError(f"{path} is damaged or cut short ({e}); put a whole copy back, or move its folder away to run it again") from None
+    except ValueError as e: raise ValueError(f"{path} is damaged or cut short ({e}); {cure}") from None
     if not isinstance(said, dict) or 'format' not in said: raise ValueError(f"{path} was not written by this package: it has no key 'format'; move it away, or use another --out")
     if said['format'] != FORMAT:
         raise ValueError(f"{path} has format version {said['format']}, this package reads {FORMAT}; it was written by plcal_study {said.get('plcal_study')}: use that version, or another --out")
     return said
+
+_AGAIN = 'delete it: the next run writes it again'
 
 def _spec(said: dict, path: Path) -> Run:
     "The run of a file; fields it lacks are at their default, as they were when it was written."
@@ -197,12 +210,6 @@ def _claim(lock: Path) -> bool:
 # %% ../../nbs/study/20_runs.ipynb #1f8d62fe
 _THREADS = ('OMP', 'MKL', 'OPENBLAS', 'NUMEXPR', 'RAYON')
 
-def _gpus() -> list[str]:
-    "The GPUs that may be used, by number."
-    said = os.environ.get('CUDA_VISIBLE_DEVICES')
-    if said is not None: return [g for g in said.split(',') if g]
-    return [str(i) for i, _ in enumerate(Path('/proc/driver/nvidia/gpus').glob('*'))]
-
 def _environment(k: int) -> dict[str, str]:
     "The environment of worker number `k`."
     gpus = _gpus()
@@ -214,19 +221,25 @@ class _Stop(BaseException): "The runner wants this worker to end."
 
 def _stop(*_) -> None: raise _Stop
 
-def _fill(work: bytes, spec: dict, folder: str) -> tuple[str, ...]:
-    "Do one cell: ('done',), or ('failed', error, message, end of the traceback)."
-    log = os.open(Path(folder) / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1); os.dup2(log, 2); os.close(log)
-    try: pickle.loads(work)(Run(**spec), Path(folder))
+def _fill(work: bytes, spec: dict, folder: str) -> tuple:
+    "Do one cell: ('done', seconds), or ('failed', error, message, end of the traceback)."
+    _print_to(Path(folder) / 'log.txt')
+    try:
+        do, began = pickle.loads(work), time.monotonic() # what it imports is not counted
+        do(Run(**spec), Path(folder))
+        return 'done', time.monotonic() - began
     except _Stop: raise
     except BaseException as e: return 'failed', type(e).__name__, str(e), ''.join(traceback.format_exception(e)[-12:])
-    return 'done',
+    finally: _print_to(os.devnull)
+
+def _print_to(path: str | Path) -> None:
+    "All that this process and its libraries print is added to a file."
+    to = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(to, 1); os.dup2(to, 2); os.close(to)
 
 def _serve() -> None:
     "The life of a worker: cells come in by stdin, answers go out by stdout; when the runner is gone, it goes too."
     answers, cells = os.fdopen(os.dup(1), 'wb'), queue.SimpleQueue[Any]()
-    os.dup2(2, 1)
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
@@ -240,6 +253,7 @@ def _serve() -> None:
         while True:
             pickle.dump(_fill(*cells.get()), answers)
             answers.flush()
+    os._exit(0) # a thread is still at stdin: there is nothing to wait for
 
 # %% ../../nbs/study/20_runs.ipynb #674bc37b
 class _Worker:
@@ -249,7 +263,7 @@ class _Worker:
         with open(log, 'ab') as err:
             self.p = subprocess.Popen([sys.executable, '-c', start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=_environment(k), start_new_session=True)
 
-    def do(self, work: bytes, run: Run, folder: Path) -> tuple[str, ...]:
+    def do(self, work: bytes, run: Run, folder: Path) -> tuple:
         "One cell; a worker that dies of it is an answer too."
         log = folder / 'log.txt'
         said = log.stat().st_size if log.exists() else 0
@@ -259,6 +273,7 @@ class _Worker:
         except (EOFError, OSError, pickle.UnpicklingError):
             with suppress(subprocess.TimeoutExpired): self.p.wait(5)
             self.end(0)
+            self.close()
             code = self.p.returncode
             how = f'was killed by {signal.Signals(-code).name}' + ('; out of memory?' if code == -9 else '') if code < 0 else f'ended by itself with status {code}'
             last = log.read_bytes()[said:] if log.exists() else b''
@@ -272,6 +287,11 @@ class _Worker:
     def signal(self, n: int) -> None:
         "To the worker and all that it started."
         with suppress(ProcessLookupError, PermissionError): os.killpg(self.p.pid, n) if hasattr(os, 'killpg') else self.p.kill()
+
+    def close(self) -> None:
+        "Its pipes, once nobody reads them."
+        for p in self.p.stdin, self.p.stdout:
+            with suppress(OSError): self.pipe(p).close()
 
     def end(self, wait: float) -> None:
         "Let it go; kill it when it has not gone in `wait` seconds."
@@ -346,30 +366,30 @@ def _spent(partial: Path) -> float:
     try: return float((partial / '.seconds').read_text())
     except (OSError, ValueError): return 0.
 
-def _finish(grid: _Grid, i: str, run: Run, seconds: float) -> None:
+def _finish(grid: _Grid, i: str, run: Run, seconds: float) -> float: # seconds
     "Give a whole cell its name."
     partial = grid.partial(i)
     (partial / '.seconds').unlink(missing_ok=True)
-    if not (log := partial / 'log.txt').stat().st_size: log.unlink()
+    if (log := partial / 'log.txt').exists() and not log.stat().st_size: log.unlink()
     _write_json(partial / 'run.json', id=i, run=asdict(run), seconds=round(seconds, 3))
     os.rename(partial, grid.folder / i)
     (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
+    return seconds
 
 def _cell(grid: _Grid, k: int, i: str, run: Run) -> None:
     "One cell, by worker `k`."
     (partial := grid.partial(i)).mkdir(exist_ok=True)
     if k not in grid.workers: grid.workers[k] = _Worker(k, partial / 'log.txt')
-    answer = grid.workers[k].do(grid.work, run, partial)
-    if grid.ended.is_set() and answer[0] != 'done': return
+    if grid.ended.is_set(): return
+    state, *what = grid.workers[k].do(grid.work, run, partial)
     began, before = grid.running[i]
-    seconds = before + time.monotonic() - began
-    if answer[0] == 'done':
-        _finish(grid, i, run, seconds)
-        grid.done[i] = seconds
+    if state == 'done':
+        grid.done[i] = _finish(grid, i, run, before + what[0])
         return
-    if answer[1] == 'WorkerDied': del grid.workers[k] # the next cell gets a new one
-    _, error, message, tail = answer
-    _keep(partial, seconds)
+    if grid.ended.is_set(): return # it was ended by us
+    error, message, tail = what
+    if error == 'WorkerDied': del grid.workers[k] # the next cell gets a new one
+    _keep(partial, seconds := before + time.monotonic() - began)
     _write_json(grid.folder / f'{i}.failed.json', id=i, run=asdict(run), seconds=round(seconds, 3), error=error, message=message, traceback=tail)
     grid.failed[i] = f'{error}: {message}'
     grid.said.append(f'failed: {i} {run.part} {run.task} {run.model} {settings(run)}\n  {error}: {message}'.rstrip() + f"\n  more in {grid.folder / f'{i}.failed.json'}; what it wrote is kept in {partial.name}")
@@ -394,7 +414,7 @@ def _drive(grid: _Grid, k: int) -> None:
 # %% ../../nbs/study/20_runs.ipynb #12312565
 def _left(grid: _Grid, workers: int) -> float:
     "Seconds until the grid is through."
-    known = grid.done or grid.skipped
+    known = dict(grid.done or grid.skipped)
     said = sum(grid.cost[i] for i in known)
     rate = sum(known.values()) / said if said else 1.
     now, running = time.monotonic(), dict(grid.running)
@@ -428,17 +448,16 @@ def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None
     "Until all is done: the progress line, signs of life, and an eye on workers that are gone."
     line, beat = _Line(progress), time.monotonic()
     try:
-        while any(t.is_alive() for t in threads):
+        while any(t.is_alive() for t in threads) and not grid.ended.is_set():
             for w in list(grid.workers.values()):
                 if w.p.poll() is not None: w.signal(signal.SIGTERM) # what it started goes too, so that its pipe closes
-            news, grid.said[:] = list(grid.said), []
-            line.show(_line(grid, len(threads)), news)
+            line.show(_line(grid, len(threads)), [grid.said.pop(0) for _ in list(grid.said)])
             if time.monotonic() - beat > 10:
                 beat = time.monotonic()
                 for i, (began, before) in list(grid.running.items()):
                     with suppress(OSError): os.utime(grid.lock(i))
                     _keep(grid.partial(i), before + beat - began)
-            grid.ended.wait(.1) if not grid.ended.is_set() else time.sleep(.05)
+            grid.ended.wait(.1)
     finally:
         line.show('', grid.said)
         line.end()
@@ -450,6 +469,7 @@ def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     for i, (began, before) in list(grid.running.items()): _keep(grid.partial(i), before + time.monotonic() - began)
     for w in list(grid.workers.values()): w.end(1 / len(grid.workers))
     for t in threads: t.join(2)
+    if not any(t.is_alive() for t in threads): [w.close() for w in grid.workers.values()]
 
 # %% ../../nbs/study/20_runs.ipynb #8133d619
 def run_grid(
@@ -494,7 +514,7 @@ def _note(runs: Sequence[Run], folder: Path) -> None:
     for question, scale in sorted({(r.question, r.scale) for r in runs}):
         own, path = [r for r in runs if (r.question, r.scale) == (question, scale)], folder / f'grid-{question}-{scale}.json'
         parts = {r.part for r in own}
-        known = [s for s in _read_json(path).get('runs', []) if s['part'] not in parts] if path.exists() else []
+        known = [s for s in _read_json(path, _AGAIN).get('runs', []) if s['part'] not in parts] if path.exists() else []
         _write_json(path, runs=known + [asdict(r) for r in own])
 
 # %% ../../nbs/study/20_runs.ipynb #b6a089da
@@ -504,7 +524,7 @@ def status(
     "Every cell that a grid named or that lies there: done, running, failed, partial, waiting or damaged; raises `FileNotFoundError` if nothing was run there."
     import pandas as pd
     if not (folder := Path(out) / 'runs').is_dir(): raise FileNotFoundError(f"nothing was run in {out}: there is no {folder}; `plcal run` makes it, or name another --out")
-    known = {run_id(r): r for p in sorted(folder.glob('grid-*.json')) for said in [_read_json(p)] for s in said['runs'] for r in [_spec(dict(said, run=s), p)]}
+    known = {run_id(r): r for p in sorted(folder.glob('grid-*.json')) for said in [_read_json(p, _AGAIN)] for s in said['runs'] for r in [_spec(dict(said, run=s), p)]}
     ids = list(known) + sorted({m[1] for p in folder.iterdir() if (m := re.fullmatch(r'\.?([0-9a-f]{12})(|\.partial|\.failed\.json)', p.name))} - set(known))
     rows = []
     for i in ids:
@@ -523,7 +543,7 @@ def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
         return run, 'done', seconds, ''
     if _alive(folder / f'.{i}.lock'): return None, 'running', _spent(partial), ''
     if failed.exists():
-        try: said = _read_json(failed)
+        try: said = _read_json(failed, _AGAIN)
         except ValueError as e: return None, 'failed', _spent(partial), str(e)
         return _spec(said, failed), 'failed', float(said.get('seconds', 0)), f"{said.get('error')}: {said.get('message')}"
     return None, 'partial' if partial.exists() else 'waiting', _spent(partial), ''
