@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 import itertools
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -430,7 +430,7 @@ def train_tokenizer(
     tok = Tokenizer(models.WordLevel(unk_token=special['unk']) if kind == 'word' else models.BPE())
     tok.pre_tokenizer = pre_tokenizers.Whitespace() if kind == 'word' else pre_tokenizers.ByteLevel(add_prefix_space=True)
     if kind == 'bpe': tok.decoder = decoders.ByteLevel()
-    common = dict(vocab_size=vocab, special_tokens=tokens, show_progress=False)
+    common: dict[str, Any] = dict(vocab_size=vocab, special_tokens=tokens, show_progress=False)
     trainer = trainers.WordLevelTrainer(**common) if kind == 'word' else trainers.BpeTrainer(**common, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tok.train_from_iterator(itertools.chain([' '.join(keep)], texts), trainer)
     for word in keep:
