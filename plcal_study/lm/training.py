@@ -6,10 +6,10 @@
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 import hashlib, json, math, os, shutil, signal, sys, tempfile, threading, time
 import numpy as np, plcal_study, torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, atomic_write, from_logits, load, probs_of, save
 from .examples import Examples
+if TYPE_CHECKING: from plcal_study.lm.models import Trainable
 
 # %% auto #0
 __all__ = ['Training', 'epoch_batches', 'n_steps', 'decay_groups', 'lr_at', 'token_batches', 'predict', 'mean_loss',
-           'predictions', 'log_steps', 'read_probes', 'History', 'train']
+           'predictions', 'to_predictions', 'save_probe', 'log_steps', 'read_probes', 'History', 'train']
 
 # %% ../../nbs/lm/15_training.ipynb #64d564b7
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def epoch_batches(
 ) -> list[np.ndarray]:    # row numbers, each once
     "One epoch in batches of row numbers."
     rng = np.random.default_rng([seed, epoch, 1])
-    order, stretch = rng.permutation(len(lengths)), 50 * batch
+    order, stretch = rng.permutation(len(lengths)), batch * max(1, min(50, len(lengths) // (4 * batch)))
     if not group: return np.split(order, range(batch, len(order), batch))
     parts = [p[np.argsort(-lengths[p], kind='stable')] for p in np.split(order, range(stretch, len(order), stretch))]
     cut = [b for p in parts for b in np.split(p, range(batch, len(p), batch))]
@@ -151,17 +152,28 @@ def _mode(model: nn.Module, dropout: bool):
 
 def _lengths(rows: Sequence[dict]) -> np.ndarray: return np.array([len(r['input_ids']) for r in rows])
 def _device(model: nn.Module) -> torch.device: return next(model.parameters()).device
-def _cast(device: torch.device, precision: str): return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16')
+def _draw(*numbers: int) -> None: torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+@contextmanager
+def _seeded(device: torch.device, *numbers: int) -> Iterator[None]:
+    "Random numbers of torch that are a function of these numbers; those of the caller are where they were, afterwards."
+    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        if numbers: _draw(*numbers)
+        yield
+
+def _cast(device: torch.device, precision: str):
+    if precision not in ('fp32', 'bf16'): raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16')
 
 # %% ../../nbs/lm/15_training.ipynb #615c82d5
-def _scored(model, rows: Sequence[dict], budget: int, dropout: bool, precision: str, ask: Callable) -> Iterator[tuple[np.ndarray, Any]]:
+def _scored(model: Trainable, rows: Sequence[dict], budget: int, dropout: bool, precision: str, ask: Callable) -> Iterator[tuple[np.ndarray, Any]]:
     "What `ask(batch)` says of the rows, batch by batch, beside their numbers."
     device = _device(model)
     with torch.inference_mode(), _mode(model, dropout), _cast(device, precision):
         for ids in token_batches(_lengths(rows), budget):
             yield ids, ask({k: v.to(device) for k, v in model.collate([rows[i] for i in ids]).items()})
 
-def _logits(model, rows: Sequence[dict], budget: int, dropout: bool = False, precision: str = 'fp32') -> np.ndarray: # (n, k) float32
+def _logits(model: Trainable, rows: Sequence[dict], budget: int, dropout: bool = False, precision: str = 'fp32') -> np.ndarray: # (n, k) float32
     "Class scores of encoded rows, in their order."
     if not model.k: raise ValueError("this model has no classes (k = 0): a language model is measured by mean_loss")
     out = torch.empty(len(rows), model.k)
@@ -170,7 +182,7 @@ def _logits(model, rows: Sequence[dict], budget: int, dropout: bool = False, pre
     return out.numpy()
 
 def predict(
-    model,                     # a model with encode, collate and forward
+    model: Trainable,
     e: Examples,               # what it is asked
     batch_tokens: int = 8192,  # tokens of a padded batch at most; the scores do not depend on it
     dropout: bool = False,     # True: dropout stays active, as in the source for models with random weights
@@ -182,29 +194,37 @@ def predict(
 
 # %% ../../nbs/lm/15_training.ipynb #64222719
 def mean_loss(
-    model,                     # a model with encode, collate and loss
+    model: Trainable,
     e: Examples | Sequence[dict], # what it is asked, or rows that are encoded already
     batch_tokens: int = 8192,  # tokens of a padded batch at most
     precision: str = 'fp32',   # 'fp32' or 'bf16'
+    seed: int = 0,             # of the words that a masked language model is asked for
 ) -> float:                    # nats; for a language model per token, so that its exponential is the perplexity
     "The mean loss without dropout, by example or, for a language model, by token; lower is better."
     rows = model.encode(e) if isinstance(e, Examples) else e
-    parts = [(float(s), int(n)) for _, (s, n) in _scored(model, rows, batch_tokens, False, precision, lambda b: model.loss(**b))]
-    return math.fsum(s for s, _ in parts) / sum(n for _, n in parts)
+    with _seeded(_device(model), seed):
+        parts = [(float(s), int(n)) for _, (s, n) in _scored(model, rows, batch_tokens, False, precision, lambda b: model.loss(**b))]
+    if not (count := sum(n for _, n in parts)): raise ValueError("there is nothing to be right or wrong about: the model's loss counts 0 examples or tokens")
+    return math.fsum(s for s, _ in parts) / count
 
 # %% ../../nbs/lm/15_training.ipynb #41861284
 def predictions(
-    model,                     # a model with encode, collate and forward
+    model: Trainable,
     e: Examples,               # labelled examples
     meta: Mapping | None = None, # coordinates, e.g. dict(model=…, task=…, split='test')
     **how: Any,                # batch_tokens, dropout, precision of `predict`
 ) -> Predictions: # scores: margin, entropy (nats), and where the posterior is known true_posterior, that of the answer given
     "What the model says about labelled examples; raises `ValueError` if they have no labels."
-    return _graded(predict(model, e, **how), e, meta)
+    return to_predictions(predict(model, e, **how), e, meta)
 
-def _graded(z: np.ndarray, e: Examples, meta: Mapping | None) -> Predictions:
-    "Logits and the examples they are of, as `Predictions`."
+def to_predictions(
+    z: np.ndarray,             # (n, k) logits, or log-probabilities, in the order of e
+    e: Examples,               # labelled examples
+    meta: Mapping | None = None, # coordinates
+) -> Predictions:              # as `predictions` gives them
+    "Any model's scores of labelled examples, as `Predictions`; raises `ValueError` if there are no labels, or the posterior has another shape."
     if e.label is None: raise ValueError("predictions need labels to be graded by, and these examples are plain text; use predict")
+    if len(z) != len(e): raise ValueError(f"there must be {len(e)} rows of logits, one for each example, got {len(z)}")
     p = probs_of(z)
     scores = dict(margin=margin(p), entropy=entropy(p))
     if e.posterior is not None:
@@ -213,6 +233,17 @@ def _graded(z: np.ndarray, e: Examples, meta: Mapping | None) -> Predictions:
     return from_logits(z, e.label, e.uid, meta, e.cluster, **scores)
 
 # %% ../../nbs/lm/15_training.ipynb #9f932712
+def save_probe(
+    out: str | Path,   # the folder of the run, made if it is not there
+    name: str,         # of the evaluation set
+    step: int,         # steps done
+    p: Predictions,    # meta gets split=name and step=step
+) -> Path:
+    "Write predictions where `read_probes` finds them, whole or not at all."
+    folder = Path(out, 'probes')
+    folder.mkdir(parents=True, exist_ok=True)
+    return save(replace(p, meta={**p.meta, 'split': name, 'step': int(step)}), folder / f'{name}-{step:06d}.parquet')
+
 def log_steps(
     last: int,       # the last step, at least `first`
     n: int,          # how many at most: small numbers that round to the same step count once
@@ -263,14 +294,10 @@ def _gradient(net: nn.Module, batches: list[dict[str, Tensor]], weight: float, a
     return total / count
 
 # %% ../../nbs/lm/15_training.ipynb #7b46dccf
-def _draw(*numbers: int) -> None:
-    "Set the random numbers of torch to a function of these numbers."
-    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
 @dataclass
 class _Run:
     "All that the loop touches, and where it stands."
-    model: Any
+    model: Trainable
     rows: Sequence[dict]
     lengths: np.ndarray      # (n,)
     cfg: Training
@@ -307,7 +334,7 @@ def _digest(*parts: Any) -> str:
 def _digest_rows(rows: Sequence[dict]) -> str:
     return _digest(*(p for r in rows for k in sorted(r) for p in (k, np.asarray(r[k]).tobytes())))
 
-def _identity(model, rows, cfg: Training, evals: Mapping, points: Sequence[int], meta: Mapping, acc: Accelerator) -> dict[str, Any]:
+def _identity(model: Trainable, rows, cfg: Training, evals: Mapping, points: Sequence[int], meta: Mapping, acc: Accelerator) -> dict[str, Any]:
     "All that decides what a run will be, as JSON values."
     named = sorted(model.named_parameters(), key=lambda x: x[0])
     frozen = [p.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for _, p in named if not p.requires_grad and p.numel()]
@@ -403,7 +430,7 @@ def _ticks(progress: bool | Callable | None, done: int, steps: int) -> Iterator[
     from tqdm import tqdm
     with tqdm(total=steps, initial=done, desc='training', unit='step', mininterval=.5, file=sys.stderr) as bar:
         def tick(step, loss):
-            if bar.update(step - bar.n): bar.set_postfix(loss=f'{float(loss):.4f}')
+            if bar.update(step - bar.n) or step == steps: bar.set_postfix(loss=f'{float(loss):.4f}')
         yield tick
 
 # %% ../../nbs/lm/15_training.ipynb #53d4df64
@@ -416,13 +443,21 @@ class History:
     padding: float      # share of padding in what the model was given, in [0, 1)
     seconds: float      # wall time, with probes and checkpoints
 
-def _points(probe_steps: Iterable[int], steps: int, probes: Mapping, told: bool) -> list[int]: # increasing
+def _points(probe_steps: Iterable[int], steps: int, probes: Mapping[str, Examples], told: bool, kept: bool) -> list[int]: # increasing
     "The steps to probe at, or a `ValueError` that says what does not fit."
     at = sorted({int(s) for s in probe_steps})
     if at and not 0 <= at[0] <= at[-1] <= steps: raise ValueError(f"probe_steps must lie in [0, {steps}], the steps of this run, got {at[0] if at[0] < 0 else at[-1]}")
     if bool(at) != (bool(probes) or told): raise ValueError("probes (or on_probe) and probe_steps come together: what to ask, and when")
+    if probes and not (told or kept): raise ValueError("probes need somewhere to go: give out= for files, or on_probe=")
     if bad := [n for n in probes if not n or n.startswith('.') or set(n) & set('/\\')]: raise ValueError(f"the name of a probe becomes a file name, got {bad[0]!r}")
     return at
+
+def _fits(model: Trainable, e: Examples, name: str, probe: bool) -> None:
+    "Raise a `ValueError` for labels that this model cannot be trained on or asked about."
+    if probe and not model.k: raise ValueError(f"probe {name!r}: this model has no classes (k = 0); measure a language model by mean_loss, in on_probe")
+    if probe and e.label is None: raise ValueError(f"probe {name!r}: predictions need labels to be graded by, and these examples are plain text")
+    if model.k and e.label is not None and e.label.max() >= model.k: raise ValueError(f"{name}: labels must lie in [0, {model.k}), the classes of the model, got {e.label.max()}")
+    if probe and e.posterior is not None and e.posterior.shape[1] != model.k: raise ValueError(f"probe {name!r}: the posterior must have {model.k} columns, the classes of the model, got {e.posterior.shape[1]}")
 
 def _probe(r: _Run, on_probe: Callable | None) -> None:
     "Ask the model about every evaluation set, write what it says, and tell."
@@ -432,8 +467,8 @@ def _probe(r: _Run, on_probe: Callable | None) -> None:
     for name, (e, rows) in r.evals.items():
         z = _logits(r.model, rows, 8192, r.cfg.dropout == 'always', r.cfg.precision)
         if not np.isfinite(z).all(): raise FloatingPointError(f"the scores for {name!r} are no finite numbers at step {r.step} of {r.steps}; try a lower lr, a warmup, or clip=1.0")
-        found[name] = _graded(z, e, {**r.meta, 'split': name, 'step': r.step})
-        if r.home: save(found[name], r.home / 'probes' / f'{name}-{r.step:06d}.parquet')
+        found[name] = to_predictions(z, e, {**r.meta, 'split': name, 'step': r.step})
+        if r.home: save_probe(r.home, name, r.step, found[name])
     if on_probe: on_probe(r.step, found)
 
 # %% ../../nbs/lm/15_training.ipynb #30b0bfcf
@@ -459,10 +494,9 @@ def _loop(r: _Run, progress: bool | Callable | None, on_probe: Callable | None) 
     "From where the run stands to its end."
     net, opt = r.acc.prepare(_Loss(r.model), r.adam)
     if r.cfg.compile: net = torch.compile(net, dynamic=True)
-    devices = [r.acc.device] if r.acc.device.type == 'cuda' else []
-    with torch.random.fork_rng(devices), _mode(r.model, r.cfg.dropout != 'off'), _interrupts() as stop, _ticks(progress, r.step, r.steps) as tick:
+    with _seeded(r.acc.device), _mode(r.model, r.cfg.dropout != 'off'), _interrupts() as stop, _ticks(progress, r.step, r.steps) as tick:
         start = time.perf_counter() - r.seconds
-        if r.step == 0 in r.points: _probe(r, on_probe)
+        if r.step == 0 and 0 in r.points: _probe(r, on_probe)
         for ids in islice(_order(r.lengths, r.cfg, r.step), r.steps - r.step):
             loss = _update(r, net, opt, ids)
             due = r.cfg.checkpoint_every and (r.step % r.cfg.checkpoint_every == 0 or r.step == r.steps)
@@ -475,7 +509,7 @@ def _loop(r: _Run, progress: bool | Callable | None, on_probe: Callable | None) 
 
 # %% ../../nbs/lm/15_training.ipynb #8b940e0c
 def train(
-    model,                                       # encode, collate, forward, loss; trained in place
+    model: Trainable,                            # trained in place
     data: Examples | Sequence[dict],             # what to learn from, or rows that are encoded already
     cfg: Training,
     out: str | Path | None = None,               # folder for probes and checkpoints; one that holds a part of this very run is gone on with
@@ -483,15 +517,17 @@ def train(
     probe_steps: Iterable[int] = (),             # when to ask: steps done, 0 to the last
     meta: Mapping | None = None,                 # coordinates of the run, for the predictions
     progress: bool | Callable[[int, int], Any] | None = None, # True: one line with the time left; or called with (steps done, steps in all)
-    on_probe: Callable[[int, dict[str, Predictions]], Any] | None = None, # called at each probe with the step and the predictions by set
+    on_probe: Callable[[int, dict[str, Predictions]], Any] | None = None, # called at each probe that is made with the step and the predictions by set
 ) -> History:
     "Train a model; raises `FloatingPointError` if the loss is no finite number, `ValueError` if `out` holds another run or something does not fit."
     acc = Accelerator(mixed_precision='no', kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    for name, e in {'data': data, **(probes or {})}.items():
+        if isinstance(e, Examples): _fits(model, e, name, e is not data)
     rows = model.encode(data) if isinstance(data, Examples) else data
     if not len(rows): raise ValueError("there is nothing to learn from: data is empty")
-    evals, steps, groups = {n: (e, model.encode(e)) for n, e in (probes or {}).items()}, n_steps(len(rows), cfg), decay_groups(model, cfg)
-    points = _points(probe_steps, steps, evals, bool(on_probe))
-    home = Path(out) if out is not None else None
+    steps, groups = n_steps(len(rows), cfg), decay_groups(model, cfg)
+    points = _points(probe_steps, steps, probes or {}, bool(on_probe), out is not None)
+    evals, home = {n: (e, model.encode(e)) for n, e in (probes or {}).items()}, Path(out) if out is not None else None
     if home and acc.is_main_process: _home(home, _identity(model, rows, cfg, evals, points, meta or {}, acc))
     acc.wait_for_everyone()
     model.to(acc.device)
