@@ -146,33 +146,38 @@ def normalise(
     text: str,
 ) -> str:
     "The text in lower case, without accents, with single spaces for everything that is neither a letter nor a digit."
-    text = unicodedata.normalize('NFKD', text.casefold())
-    return ' '.join(re.sub(r'[^\w]|_', ' ', ''.join(c for c in text if not unicodedata.combining(c))).split())
+    text = text.casefold()
+    if not text.isascii(): text = ''.join(c for c in unicodedata.normalize('NFKD', text) if not unicodedata.combining(c))
+    return re.sub(r'[\W_]+', ' ', text).strip()
 
 def keys(
     e: Examples,
-) -> np.ndarray: # (n,) str, equal where the inputs are
+) -> list[str]: # (n,), equal where the inputs are
     "What the model is asked, normalised: both texts of a pair, and the options. A text that has no letter or digit stands for itself."
     def flat(t): return normalise(t) or t.strip()
     b, options = e.b if e.b is not None else [''] * len(e), e.options if e.options is not None else [()] * len(e)
-    return np.array([' ¶ '.join(flat(t) for t in (a, b, *o)) for a, b, o in zip(e.a, b, options, strict=True)])
+    return [' ¶ '.join(flat(t) for t in (a, b, *o)) for a, b, o in zip(e.a, b, options, strict=True)]
 
 def leaks(
     train: Examples,
     test: Examples,
 ) -> np.ndarray: # (n_test,) bool: was this input seen in training?
     "Which test inputs occur in the training split, compared as normalised texts (both texts of a pair, and the options, together)."
-    return np.isin(keys(test), keys(train))
+    seen = set(keys(train))
+    return np.array([k in seen for k in keys(test)])
 
 def disjoint(
     splits: Mapping[str, Examples], # in the order of their use: train, val, test
 ) -> tuple[dict[str, Examples], dict[str, int]]: # the splits, and how many rows each lost
     "Splits without a common input: what occurs in two of them stays in the later one only; `ValueError` if nothing is left of one."
-    seen, out, removed = np.array([], str), {}, {}
+    seen: set[str] = set()
+    out, removed = {}, {}
     for s, e in reversed(splits.items()):
-        stays = ~np.isin(mine := keys(e), seen)
+        mine = keys(e)
+        stays = np.array([k not in seen for k in mine])
         if not stays.any(): raise ValueError(f"every example of split {s!r} occurs in a later split; is it the same file?")
-        out[s], removed[s], seen = take(e, stays), int((~stays).sum()), np.concatenate([seen, mine])
+        out[s], removed[s] = take(e, stays), int((~stays).sum())
+        seen |= set(mine)
     return {s: out[s] for s in splits}, {s: removed[s] for s in splits}
 
 # %% ../../nbs/lm/08_examples.ipynb #e6c1724f
@@ -186,7 +191,9 @@ def cut(
     share = np.array(list(sizes.values()), float)
     if not (share > 0).all() or share.sum() > 1 + 1e-9: raise ValueError(f"sizes must be positive shares that sum to at most 1, got {dict(sizes)}")
     if by_cluster and e.cluster is None: raise ValueError("by_cluster needs a cluster column, and this split has none")
-    _, group = np.unique(keys(e), return_inverse=True)
+    mine = keys(e)
+    number = {k: i for i, k in enumerate(sorted(set(mine)))} # sorted, so that the order of the rows plays no part
+    group = np.array([number[k] for k in mine])
     if by_cluster: # parts of the graph whose edges join a text with its cluster
         _, cluster = np.unique(np.asarray(e.cluster), return_inverse=True)
         nodes = group.max() + cluster.max() + 2

@@ -5,19 +5,25 @@
 # %% ../../nbs/lm/09_tasks.ipynb #6b0de0be
 from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
-import csv, hashlib, io, json, os, re
+import bz2, csv, hashlib, io, json, os, re
 import numpy as np
 import pandas as pd
 import plcal_study
 from .examples import Examples, Task, cut, disjoint, normalise, take
 
 # %% auto #0
-__all__ = ['SENTIMENT', 'TREC', 'NLI', 'ORDERS', 'TASKS', 'data_dir', 'facts', 'manifest', 'files', 'read_raw', 'parse_csv',
-           'parse_jsonl', 'read_csv', 'read_jsonl', 'to_examples', 'ways', 'read_hub', 'build', 'sst2', 'ag_news',
-           'trec', 'mnli', 'rte', 'load_task']
+__all__ = ['THREE', 'SENTIMENT', 'POLAR', 'TREC', 'TOXIC', 'NLI', 'ORDERS', 'ASK', 'TASKS', 'data_dir', 'facts', 'manifest',
+           'files', 'read_raw', 'parse_csv', 'parse_jsonl', 'read_csv', 'read_jsonl', 'to_examples', 'ways', 'read_hub',
+           'pick', 'build', 'sst2', 'sst5', 'sst3', 'amazon_food', 'dynasent', 'dsc', 'semeval', 'review_sentences',
+           'yelp_sentences', 'amazon_sentences', 'ag_news', 'yahoo', 'trec', 'civil_comments', 'hate_speech18',
+           'implicit_hate', 'premises', 'two_way', 'mnli', 'snli', 'anli', 'hans', 'rte', 'gold', 'arc',
+           'arc_challenge', 'arc_easy', 'openbookqa', 'mmlu', 'hellaswag', 'winogrande', 'shuffle_options',
+           'truthfulqa', 'articles', 'passages', 'wikitext2', 'tiny_shakespeare', 'pile', 'lambada', 'cloze_facts',
+           'trex', 'bookcorpus', 'random_words', 'load_task']
 
 # %% ../../nbs/lm/09_tasks.ipynb #8ad288ae
 def data_dir(
@@ -55,9 +61,11 @@ def read_raw(
     root: Path, # a data folder
     file: str,  # 'folder/file', as in `data/task_files.csv`
 ) -> bytes:
-    "One raw file, checked; `FileNotFoundError` when it is missing, `ValueError` when it is not the file of the manifest."
+    "One raw file, checked if its checksum is known; `FileNotFoundError` when it is missing, `ValueError` when it is not the file of the manifest."
     if not (root / file).is_file(): raise FileNotFoundError(f"{file} is missing in the data folder, though {file.split('/')[0]}/ is there; fetch the folder again, or take the task from the hub with data='hub'")
-    raw, (size, want) = (root / file).read_bytes(), files()[file]
+    raw = (root / file).read_bytes()
+    if file not in files(): return raw
+    size, want = files()[file]
     if (got := hashlib.sha256(raw).hexdigest()) == want: return raw
     if len(raw.replace(b'\r\n', b'\n')) == size: fault = 'its line ends were changed' if len(raw) != size else 'some of its bytes were changed, so labels may be wrong'
     else: fault = f'it has {len(raw)} of {size} bytes, so it broke off' if len(raw) < size else f'it has {len(raw)} bytes instead of {size}, so it is another version'
@@ -67,7 +75,7 @@ def read_raw(
 def parse_csv(
     raw: bytes,
     file: str,                # its name, for messages
-    columns: Sequence[str],   # names of the fields
+    columns: Sequence[str],   # names of the fields: all of them without a header, those wanted with one
     sep: str = ',',           # ',' with quotes, or '\t' without
     header: bool = True,      # does the first row name the fields?
     encoding: str = 'utf-8',
@@ -75,10 +83,12 @@ def parse_csv(
     "A table of texts; raises `ValueError` with file and row for another header or another number of fields."
     text = io.StringIO(raw.decode(encoding), newline='')
     rows = list(csv.reader(text, delimiter=sep, quoting=csv.QUOTE_NONE if sep == '\t' else csv.QUOTE_MINIMAL))
-    if header and (not rows or rows.pop(0) != list(columns)): raise ValueError(f"{file}: the first row must be {sep.join(columns)!r}; this is another version")
-    if (bad := next((i for i, r in enumerate(rows) if len(r) != len(columns)), None)) is not None:
-        raise ValueError(f"{file}, row {bad}: expected {len(columns)} fields ({', '.join(columns)}), got {len(rows[bad])}")
-    return pd.DataFrame(rows, columns=list(columns))
+    names = rows.pop(0) if header and rows else list(columns)
+    names = [n.lstrip('\ufeff') for n in names]
+    if missing := [c for c in columns if c not in names]: raise ValueError(f"{file}: the first row must name {', '.join(columns)}, and {missing[0]!r} is not there; this is another version")
+    if (bad := next((i for i, r in enumerate(rows) if len(r) != len(names)), None)) is not None:
+        raise ValueError(f"{file}, row {bad}: expected {len(names)} fields ({', '.join(names)}), got {len(rows[bad])}; did the file break off?")
+    return pd.DataFrame(rows, columns=names)[list(columns)]
 
 def parse_jsonl(
     raw: bytes,
@@ -128,24 +138,38 @@ def ways(
     "Both ways of getting a task's texts, as a sentence."
     m = manifest().loc[name]
     raw = f"put the original files into {m.folder}/ in a folder and name that folder by PLCAL_DATA or data=" if m.folder else ''
-    hub = f"let the hub be reached ({m.hub_id}) or name a mirror of it by PLCAL_HUB; this needs `pip install plcal_study[lm]`" if m.hub_id else ''
-    return ', or '.join(w for w in (raw, hub) if w)
+    hub = f"let the hub be reached ({m.hub_id}), or name a mirror of it by PLCAL_HUB; this needs `pip install plcal_study[lm]`" if m.hub_id else ''
+    return f"the texts of task {name!r} were not found; " + ', or '.join(w for w in (raw, hub) if w)
 
 def read_hub(
-    name: str, # of a task
+    name: str,               # of a task
+    rows: int | None = None, # of each split, for sets too large to hold; None: all
 ) -> tuple[dict[str, pd.DataFrame], str]: # hub split → its table, and the commit that was read ('' if not known)
     "A data set of the hub at the manifest's revision; `FileNotFoundError` names both ways when it cannot be had."
     m, root = manifest().loc[name], os.environ.get('PLCAL_HUB')
-    lost = f"the texts of task {name!r} were not found: {ways(name)}"
-    if not m.hub_id: raise FileNotFoundError(lost)
+    if not m.hub_id: raise FileNotFoundError(ways(name))
     try: from datasets import load_dataset
-    except ImportError: raise FileNotFoundError(lost) from None
+    except ImportError: raise FileNotFoundError(ways(name)) from None
     at = str(Path(root) / m.hub_id) if root else m.hub_id
-    if root and not Path(at).is_dir(): raise FileNotFoundError(f"PLCAL_HUB has no folder {m.hub_id}; {lost}")
-    try: sets = load_dataset(at, m.config or None, revision=None if root else m.revision or None)
-    except OSError as e: raise FileNotFoundError(f"{lost} ({type(e).__name__})") from e
-    commits = {c for s in sets.values() for u in (s.info.download_checksums or {}) for c in re.findall(r'@([0-9a-f]{40})/', u)}
-    return {str(s): d.to_pandas() for s, d in sets.items()}, '' if root else ''.join(sorted(commits)[:1])
+    if root and not Path(at).is_dir(): raise FileNotFoundError(f"PLCAL_HUB has no folder {m.hub_id}; {ways(name)}")
+    by = 'data_dir' if m.revision.startswith('refs/') else 'name' # that branch has a folder for each configuration
+    tables: dict[str, list[pd.DataFrame]] = {}
+    commits: set[str] = set()
+    for config in m.config.split() or [None]:
+        try: sets = load_dataset(at, **{by: config}, revision=None if root else m.revision or None, streaming=rows is not None)
+        except OSError as e: raise FileNotFoundError(f"{ways(name)} ({type(e).__name__})") from e
+        for split, d in sets.items():
+            tables.setdefault(str(split), []).append(d.to_pandas() if rows is None else pd.DataFrame(list(d.take(rows))))
+            commits |= {c for url in d.info.download_checksums or () for c in re.findall(r'@([0-9a-f]{40})/', url)}
+    return {s: pd.concat(t, ignore_index=True) for s, t in tables.items()}, '' if root else ' '.join(sorted(commits))
+
+def pick(
+    table: pd.DataFrame,
+    **columns: str, # our name = its name
+) -> pd.DataFrame:
+    "Columns under our names; a `ValueError` says which one is not there, as another version would have it."
+    if missing := [c for c in columns.values() if c not in table]: raise ValueError(f"expected a column {missing[0]!r}, got {', '.join(map(str, table))}; this is another version of the data set")
+    return pd.DataFrame({ours: table[its] for ours, its in columns.items()})
 
 # %% ../../nbs/lm/09_tasks.ipynb #050d35de
 def build(
@@ -156,42 +180,160 @@ def build(
     classes: Sequence[str] = (),     # names, in the order of the labels
     words: Sequence[str] = (),       # label words, in the same order
     template: str = '',              # with {m}, {a}, {b}
+    rows: int | None = None,         # as for `read_hub`
     **said: Any,                     # more for `source`
 ) -> Task:
     "The task from its original files if they are there, else from the hub; splits made disjoint."
     m, root = manifest().loc[name], None if data == 'hub' else data_dir(data)
-    if raw and root is not None and m.folder and (root / m.folder).is_dir():
-        splits, came = raw(root), dict(came='files', folder=m.folder, splits=m.raw_splits)
+    if raw and root and m.folder and (root / m.folder).is_dir():
+        splits, came = raw(root), dict(came='files', folder=m.folder, splits=m.raw_splits, checked=any(f.startswith(f'{m.folder}/') for f in files()))
+    elif hub is None: raise FileNotFoundError(ways(name))
     else:
-        tables, commit = read_hub(name)
-        if hub is None: raise FileNotFoundError(f"the texts of task {name!r} were not found: {ways(name)}")
-        splits, came = hub(tables), dict(came='hub', hub_id=m.hub_id, config=m.config, revision=m.revision or commit, pinned=bool(m.revision), splits=m.hub_splits)
+        tables, commit = read_hub(name, rows)
+        splits, came = hub(tables), dict(came='hub', hub_id=m.hub_id, config=m.config, revision=commit or m.revision, pinned=bool(re.fullmatch('[0-9a-f]{40}', m.revision)), splits=m.hub_splits)
     splits, removed = disjoint(splits)
     return Task(name, splits, tuple(classes), tuple(words), template, came | dict(licence=m.licence, removed=removed) | said)
 
-# %% ../../nbs/lm/09_tasks.ipynb #2b3a9a0e
-SENTIMENT = 'It was {m} . {a}'
+# %% ../../nbs/lm/09_tasks.ipynb #83865e76
+THREE, SENTIMENT = ('train', 'val', 'test'), 'It was {m} . {a}'
+POLAR = ('negative', 'positive', 'neutral') # the source's order of three
 
 def sst2(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: the three splits are given
 ) -> Task:
     "SST-2, whole sentences: the 6,920/872/1,821 version that LM-BFF and OpenPrompt use."
-    def raw(root): return {s: to_examples(read_csv(root, f'sst2/{f}.tsv', ('a', 'label'), sep='\t', header=False), f'sst2-{f}', ('0', '1')) for s, f in dict(train='train', val='dev', test='test').items()}
-    def hub(t): return {s: to_examples(t[f][['text', 'label']].rename(columns=dict(text='a')), f'sst2-{f}', (0, 1)) for s, f in dict(train='train', val='validation', test='test').items()}
-    return build('sst2', data, raw, hub, ('negative', 'positive'), ('bad', 'good'), SENTIMENT)
+    def raw(root): return {s: to_examples(read_csv(root, f'sst2/{f}.tsv', ('a', 'label'), sep='\t', header=False), f'sst2-{f}', '01') for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)}
+    def hub(t): return {s: to_examples(pick(t[f], a='text', label='label'), f'sst2-{f}', '01') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
+    return build('sst2', data, raw, hub, POLAR[:2], ('bad', 'good'), SENTIMENT)
 
+def sst5(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the three splits are given
+    three_way: bool = False,        # the source's mapping: very negative, very positive, neutral; the two between are dropped
+) -> Task:
+    "SST-5 (Socher et al. 2013). As a shifted test set the source keeps scores below .2, from .8, and in [.4, .6): classes 1, 5 and 3."
+    levels = '153' if three_way else '12345'
+    def keep(t, origin): return to_examples(t[t.label.isin(list(levels))], origin, levels)
+    def raw(root):
+        t = {f: read_csv(root, f'sst5/sst_{f}.txt', ('label', 'a'), sep='\t', header=False) for f in ('train', 'dev', 'test')}
+        return {s: keep(x.assign(label=x.label.str.removeprefix('__label__')), f'sst5-{f}') for s, (f, x) in zip(THREE, t.items(), strict=True)}
+    def hub(t): return {s: keep(pick(t[f], a='text', label='label').assign(label=lambda x: (x.label + 1).astype(str)), f'sst5-{f}') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
+    if three_way: return build('sst3', data, raw, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT)
+    return build('sst5', data, raw, hub, ('very negative', 'negative', 'neutral', 'positive', 'very positive'), ('terrible', 'bad', 'okay', 'good', 'great'), SENTIMENT)
+
+def sst3(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the three splits are given
+) -> Task:
+    "SST-5 in the source's three classes."
+    return sst5(data, seed, three_way=True)
+
+# %% ../../nbs/lm/09_tasks.ipynb #0a0a4ea4
+def amazon_food(
+    data: str | Path | None = None, # 'hub' or None; no original files are read
+    seed: int = 0,                  # of the cut
+) -> Task:
+    "Amazon fine foods (McAuley & Leskovec 2013): one star negative, five positive, three neutral, two and four dropped."
+    def hub(t):
+        table = pick(t['train'], a='Text', label='Score')
+        return cut(to_examples(table[table.label.isin([1, 3, 5])], 'amazon-food', (1, 5, 3)), dict(train=.8, val=.1, test=.1), seed)
+    return build('amazon_food', data, None, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT, seed=seed)
+
+def dynasent(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the dev files
+) -> Task:
+    "DynaSent v1.1 (Potts et al. 2021), both rounds; extra: round."
+    rounds = {'1': 'round01-yelp', '2': 'round02-dynabench'}
+    names = ('negative', 'positive', 'neutral')
+    def raw(root):
+        def both(f): return pd.concat([read_jsonl(root, f'dynasent/dynasent-v1.1-{r}-{f}.jsonl', ('sentence', 'gold_label')).assign(round=i) for i, r in rounds.items()], ignore_index=True)
+        e = {f: to_examples(pick(both(f), a='sentence', label='gold_label', round='round'), f'dynasent-{f}', names) for f in ('dev', 'test')}
+        return cut(e['dev'], dict(train=.8, val=.2), seed) | dict(test=e['test'])
+    def hub(t): return {s: to_examples(pick(t[f], a='sentence', label='gold_label'), f'dynasent-{f}', names) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
+    return build('dynasent', data, raw, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT, seed=seed)
+
+def dsc(
+    data: str | Path | None = None, # as for `data_dir`
+    seed: int = 0,                  # not used: the three splits are given
+) -> Task:
+    "DSC (Ke et al. 2020): reviews of 24 kinds of products, two classes; cluster: the product. Files `<product>_{train,dev,test}.tsv`, text and -1 or 1."
+    def raw(root):
+        products = sorted(p.name.removesuffix('_test.tsv') for p in (root / 'dsc').glob('*_test.tsv'))
+        if not products: raise FileNotFoundError("dsc/ holds no <product>_test.tsv; " + ways('dsc'))
+        def all_of(f): return pd.concat([parse_csv(read_raw(root, f'dsc/{p}_{f}.tsv'), f'{p}_{f}.tsv', ('a', 'label'), sep='\t', header=False).assign(cluster=p) for p in products], ignore_index=True)
+        return {s: to_examples(all_of(f), f'dsc-{f}', ('-1', '1')) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)}
+    return build('dsc', data, raw, None, POLAR[:2], ('bad', 'good'), ' ' + SENTIMENT)
+
+# %% ../../nbs/lm/09_tasks.ipynb #92d8885c
+def semeval(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the validation file, for the files
+) -> Task:
+    "Sentiment of tweets (Rosenthal et al. 2017, in TweetEval)."
+    def raw(root):
+        def one(f):
+            text, label = (read_raw(root, f'tweeteval/sentiment/{f}_{x}.txt').decode().removesuffix('\n').split('\n') for x in ('text', 'labels'))
+            if len(text) != len(label): raise ValueError(f"tweeteval/sentiment/{f}: {len(text)} texts and {len(label)} labels; fetch both files again")
+            return to_examples(pd.DataFrame(dict(a=text, label=label)), f'semeval-{f}', '021')
+        return cut(one('val'), dict(train=.5, val=.5), seed) | dict(test=one('test'))
+    def hub(t): return {s: to_examples(pick(t[f], a='text', label='label'), f'semeval-{f}', '021') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
+    return build('semeval', data, raw, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT, seed=seed)
+
+def review_sentences(
+    data: str | Path | None = None, # as for `data_dir`
+    seed: int = 0,                  # of the cut of the dev files
+    site: str = 'yelp',             # 'yelp' or 'amazon'
+) -> Task:
+    "Sentences of reviews with their polarity (Li et al. 2018), lower case and tokenised like SST-2."
+    if site not in ('yelp', 'amazon'): raise ValueError(f"site must be 'yelp' or 'amazon', got {site!r}")
+    def raw(root):
+        def one(f): return to_examples(pd.concat([pd.DataFrame(dict(a=read_raw(root, f'yelp_amazon_sentences/{site}/sentiment.{f}.{y}').decode().splitlines(), label=y)) for y in '01'], ignore_index=True), f'{site}-{f}', '01')
+        return cut(one('dev'), dict(train=.8, val=.2), seed) | dict(test=one('test'))
+    return build(f'{site}_sentences', data, raw, None, POLAR[:2], ('bad', 'good'), SENTIMENT, seed=seed)
+
+def yelp_sentences(
+    data: str | Path | None = None, # as for `data_dir`
+    seed: int = 0,                  # of the cut of the dev files
+) -> Task:
+    "Sentences of Yelp reviews."
+    return review_sentences(data, seed, 'yelp')
+
+def amazon_sentences(
+    data: str | Path | None = None, # as for `data_dir`
+    seed: int = 0,                  # of the cut of the dev files
+) -> Task:
+    "Sentences of Amazon reviews."
+    return review_sentences(data, seed, 'amazon')
+
+# %% ../../nbs/lm/09_tasks.ipynb #13038593
 def ag_news(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
-    seed: int = 0,                  # of the cut: of test.csv for the original file, of train for the hub
+    seed: int = 0,                  # of the cut: of test.csv if train.csv is not there, else of train
 ) -> Task:
-    "AG News (Zhang et al. 2015): the section of a news item, from title and description."
-    def clean(t): return t.assign(a=t.a.str.replace('\\', ' '), **({'b': t.b.str.replace('\\', ' ')} if 'b' in t else {})) # a line break is written as a backslash
-    def raw(root): return cut(to_examples(clean(read_csv(root, 'ag_news/test.csv', ('label', 'a', 'b'), header=False)), 'ag_news-test', '1234'), dict(train=.6, val=.2, test=.2), seed)
-    def hub(t):
-        e = {s: to_examples(clean(t[s][['text', 'label']].rename(columns=dict(text='a'))), f'ag_news-{s}', range(4)) for s in ('train', 'test')}
-        return cut(e['train'], dict(train=.95, val=.05), seed) | dict(test=e['test'])
+    "AG News (Zhang et al. 2015): the section of a news item, from title and description; the hub has both as one text."
+    def clean(t): return t.assign(**{c: t[c].str.replace('\\', ' ') for c in ('a', 'b') if c in t}) # a line break is written as a backslash
+    def split(e): return cut(e['train'], dict(train=.95, val=.05), seed) | dict(test=e['test'])
+    def raw(root):
+        def one(f): return to_examples(clean(read_csv(root, f'ag_news/{f}.csv', ('label', 'a', 'b'), header=False)), f'ag_news-{f}', '1234')
+        if (root / 'ag_news/train.csv').is_file(): return split({f: one(f) for f in ('train', 'test')})
+        return cut(one('test'), dict(train=.6, val=.2, test=.2), seed)
+    def hub(t): return split({f: to_examples(clean(pick(t[f], a='text', label='label')), f'ag_news-{f}', '0123') for f in ('train', 'test')})
     return build('ag_news', data, raw, hub, ('World', 'Sports', 'Business', 'Sci/Tech'), ('politics', 'sports', 'business', 'technology'), 'A {m} news : {a} {b}', seed=seed)
+
+def yahoo(
+    data: str | Path | None = None, # 'hub' or None; no original files are read
+    seed: int = 0,                  # of the cut of train
+) -> Task:
+    "Yahoo answers (Zhang et al. 2015): the topic of a question; a = title and body, b = best answer."
+    words = ('society', 'science', 'health', 'education', 'computers', 'sports', 'business', 'entertainment', 'relationships', 'politics')
+    def hub(t):
+        def one(f):
+            x = pick(t[f], title='question_title', body='question_content', b='best_answer', label='topic')
+            return to_examples(pd.DataFrame(dict(a=(x.title + ' ' + x.body).str.strip(), b=x.b, label=x.label)), f'yahoo-{f}', '0123456789')
+        return cut(one('train'), dict(train=.99, val=.01), seed) | dict(test=one('test'))
+    return build('yahoo', data, None, hub, words, words, 'A {m} question : {a} {b}', seed=seed)
 
 # %% ../../nbs/lm/09_tasks.ipynb #7a9aee5b
 TREC = ('ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM')
@@ -200,7 +342,7 @@ def trec(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the training file
 ) -> Task:
-    "TREC (Li & Roth 2002): what kind of thing a question asks for; template and words of LM-BFF (Gao et al. 2021)."
+    "TREC (Li & Roth 2002): what kind of thing a question asks for; extra (files): fine, the finer kind."
     def split(e): return cut(e['train'], dict(train=.9, val=.1), seed) | dict(test=e['test'])
     def raw(root):
         def one(f):
@@ -209,67 +351,428 @@ def trec(
             if None in parts: raise ValueError(f"trec/{f}.txt, row {parts.index(None)}: expected 'COARSE:fine question', got {lines[parts.index(None)][:40]!r}")
             return to_examples(pd.DataFrame([p.groups() for p in parts if p], columns=['label', 'fine', 'a']), f'trec-{f}', TREC)
         return split({f: one(f) for f in ('train', 'test')})
-    def hub(t): return split({f: to_examples(t[f][['text', 'coarse_label']].set_axis(['a', 'label'], axis=1), f'trec-{f}', range(6)) for f in ('train', 'test')})
+    def hub(t): return split({f: to_examples(pick(t[f], a='text', label='coarse_label'), f'trec-{f}', '012345') for f in ('train', 'test')})
     return build('trec', data, raw, hub, ('abbreviation', 'entity', 'description', 'human', 'location', 'number'), ('Expression', 'Entity', 'Description', 'Human', 'Location', 'Number'), '{m} : {a}', seed=seed)
+
+# %% ../../nbs/lm/09_tasks.ipynb #fdce59eb
+TOXIC = ('benign', 'toxic')
+
+def civil_comments(
+    data: str | Path | None = None, # 'hub' or None; no original files are read
+    seed: int = 0,                  # of the rows that stay in training
+    most: int = 30_000,             # training rows of a class
+) -> Task:
+    "Civil Comments (Borkan et al. 2019): toxic from a score of .5."
+    def hub(t):
+        def one(f): return to_examples(pick(t[f], a='text', score='toxicity').assign(label=lambda x: (x.score >= .5).astype(int)), f'civil-{f}')
+        e, rng = {s: one(f) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}, np.random.default_rng(seed)
+        stay = np.concatenate([rng.permutation(np.flatnonzero(e['train'].label == y))[:most] for y in (0, 1)])
+        return e | dict(train=take(e['train'], np.sort(stay)))
+    return build('civil_comments', data, None, hub, TOXIC, TOXIC, SENTIMENT, seed=seed)
+
+def hate_speech18(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut
+) -> Task:
+    "Sentences of a white supremacist forum (de Gibert et al. 2018); cluster: the post. Labels 'relation' and 'idk/skip' are left out."
+    def split(t, names): return cut(to_examples(t[t.label.isin(names)], 'hate18', names), dict(train=.7, val=.1, test=.2), seed, by_cluster='cluster' in t)
+    def raw(root):
+        t = read_csv(root, 'hate_speech18/hate_speech18.derived.tsv', ('file_id', 'text', 'label'), sep='\t')
+        return split(pick(t, a='text', label='label').assign(cluster=t.file_id.str.split('_').str[0]), ('noHate', 'hate'))
+    return build('hate_speech18', data, raw, lambda t: split(pick(t['train'], a='text', label='label'), (0, 1)), TOXIC, TOXIC, SENTIMENT, seed=seed)
+
+def implicit_hate(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: all is test
+) -> Task:
+    "Implicit hate, stage 1 (ElSherief et al. 2021): not hate against implicit or explicit hate; extra: kind."
+    def test(t):
+        if bad := set(t['class']) - {'not_hate', 'implicit_hate', 'explicit_hate'}: raise ValueError(f"implicit_hate: label {sorted(map(str, bad))[0]!r} is none of not_hate, implicit_hate, explicit_hate")
+        return dict(test=to_examples(pd.DataFrame(dict(a=t.post, label=(t['class'] != 'not_hate').astype(int), kind=t['class'])), 'implicit'))
+    def raw(root): return test(read_csv(root, 'implicit_hate/implicit_hate_v1_stg1_posts.tsv', ('post', 'class'), sep='\t'))
+    return build('implicit_hate', data, raw, lambda t: test(pick(t['train'], post='post', **{'class': 'class'})), TOXIC, TOXIC, SENTIMENT)
 
 # %% ../../nbs/lm/09_tasks.ipynb #6406a4fb
 NLI = 'Given the two sentences: (1) {a}. (2) {b}. Does the first sentence entails the second ? {m}.'
 ORDERS = dict(openprompt=('contradiction', 'entailment', 'neutral'), hf=('entailment', 'neutral', 'contradiction'))
 
-def _order(order: str) -> tuple[str, ...]:
-    "The three classes in one of the two orders."
+def _order(order: str, hub: bool = False) -> list[str] | list[int]:
+    "The three classes in one of the two orders, or the hub's numbers for them."
     if order not in ORDERS: raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
-    return ORDERS[order]
+    return [ORDERS['hf'].index(c) for c in ORDERS[order]] if hub else list(ORDERS[order])
 
-def _clusters(splits: Mapping[str, Examples]) -> dict[str, Examples]:
-    "Premises as clusters: equal ones share a number over all splits."
-    from dataclasses import replace
+def premises(
+    splits: Mapping[str, Examples],
+) -> dict[str, Examples]:
+    "Premises as clusters: equal ones have the same number in all splits."
     number: dict[str, int] = {}
     return {s: replace(e, cluster=np.array([f'premise-{number.setdefault(normalise(a), len(number))}' for a in e.a])) for s, e in splits.items()}
 
+def two_way(
+    probs: np.ndarray, # (n, 3) probabilities in the given order
+    order: str = 'hf', # of its columns: 'openprompt' or 'hf'
+) -> np.ndarray:       # (n, 2): entailment, not entailment
+    "What a three-way model says of a two-way set such as HANS: [p(entailment), the rest], as the source does before it takes the larger one."
+    p = np.asarray(probs, float)
+    if p.ndim != 2 or p.shape[1] != 3: raise ValueError(f"probs must have shape (n, 3), got {p.shape}")
+    yes = p[:, _order(order).index('entailment')]
+    return np.stack([yes, p.sum(1) - yes], 1)
+
 # %% ../../nbs/lm/09_tasks.ipynb #a7e28b38
+ASK = re.compile(r'For the statement, "(.*)", does the hypothesis "(.*)" represent entailment, contradiction, or neutrality\?', re.S)
+
 def mnli(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut into val and test (files), or train and val (hub)
     order: str = 'openprompt',      # of the classes: 'openprompt' or 'hf'
 ) -> Task:
-    "MultiNLI (Williams et al. 2018): 2 × 10,000 pairs in the files of Orgad et al. 2025, all on the hub."
-    classes = _order(order)
-    ask = re.compile(r'For the statement, "(.*)", does the hypothesis "(.*)" represent entailment, contradiction, or neutrality\?', re.S)
+    "MultiNLI (Williams et al. 2018): 2 × 10,000 pairs in the files of Orgad et al. 2025, all on the hub; cluster: the premise."
     def pairs(root, f):
-        t = read_csv(root, f'mnli_llmsknow/{f}.csv', ('Question', 'Answer', 'Origin'))
-        found = [ask.fullmatch(q) for q in t.Question]
+        t = read_csv(root, f'mnli_llmsknow/{f}.csv', ('Question', 'Answer'))
+        found = [ASK.fullmatch(q) for q in t.Question]
         if None in found: raise ValueError(f"mnli_llmsknow/{f}.csv, row {found.index(None)}: the question has another form than 'For the statement, …'")
-        return to_examples(pd.DataFrame(dict(a=[m[1] for m in found if m], b=[m[2] for m in found if m], label=t.Answer)), f, classes)
+        return to_examples(pd.DataFrame(dict(a=[m[1] for m in found if m], b=[m[2] for m in found if m], label=t.Answer)), f, _order(order))
     def raw(root):
-        e = _clusters({f: pairs(root, f) for f in ('mnli_train', 'mnli_validation')})
+        e = premises({f: pairs(root, f) for f in ('mnli_train', 'mnli_validation')})
         return dict(train=e['mnli_train']) | cut(e['mnli_validation'], dict(val=.5, test=.5), seed, by_cluster=True)
     def hub(t):
-        names = [ORDERS['hf'].index(c) for c in classes] # the hub's numbers, in our order
-        e = _clusters({s: to_examples(t[s][['premise', 'hypothesis', 'label']].set_axis(['a', 'b', 'label'], axis=1), f'mnli-{s}', names) for s in ('train', 'validation_matched')})
+        e = premises({f: to_examples(pick(t[f], a='premise', b='hypothesis', label='label'), f'mnli-{f}', _order(order, hub=True)) for f in ('train', 'validation_matched')})
         return cut(e['train'], dict(train=.975, val=.025), seed, by_cluster=True) | dict(test=e['validation_matched'])
-    return build('mnli', data, raw, hub, classes, ('No', 'Yes', 'Maybe'), NLI, seed=seed, order=order)
+    return build('mnli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, seed=seed, order=order)
+
+def snli(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the three splits are given
+    order: str = 'openprompt',      # of the classes: 'openprompt' or 'hf'
+) -> Task:
+    "SNLI (Bowman et al. 2015): in files the part that Kaushik et al. 2020 revised, unrevised; pairs without a gold label are left out."
+    def raw(root): return premises({s: to_examples(read_csv(root, f'cad_nli/original/{f}.tsv', ('sentence1', 'sentence2', 'gold_label'), sep='\t').set_axis(['a', 'b', 'label'], axis=1), f'snli-{f}', _order(order)) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)})
+    def hub(t): return premises({s: to_examples(pick(t[f], a='premise', b='hypothesis', label='label'), f'snli-{f}', _order(order, hub=True)) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)})
+    return build('snli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, order=order)
+
+# %% ../../nbs/lm/09_tasks.ipynb #aa494e24
+def anli(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used
+    order: str = 'openprompt',      # of the classes: 'openprompt' or 'hf'
+) -> Task:
+    "ANLI (Nie et al. 2020), all three rounds; extra: round. In files its dev set, all of it as test."
+    def raw(root):
+        t = pd.concat([read_csv(root, f'anli_dev/ANLI_analysis_r{r}_dev.csv', ('context', 'statement', 'gold_label')).assign(round=r) for r in '123'], ignore_index=True)
+        letters = [c[0] for c in _order(order) if isinstance(c, str)]
+        return premises(dict(test=to_examples(t.set_axis(['a', 'b', 'label', 'round'], axis=1), 'anli-dev', letters)))
+    def hub(t):
+        def rounds(f): return pd.concat([pick(t[f'{f}_r{r}'], a='premise', b='hypothesis', label='label').assign(round=r) for r in '123'], ignore_index=True)
+        return premises({s: to_examples(rounds(f), f'anli-{f}', _order(order, hub=True)) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)})
+    return build('anli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, order=order)
+
+def hans(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the training file
+) -> Task:
+    "HANS (McCoy et al. 2019), two classes; extra: heuristic. For a three-way model see `two_way`."
+    names = ('entailment', 'non-entailment')
+    def split(e): return cut(e['train'], dict(train=.9, val=.1), seed) | dict(test=e['test'])
+    def raw(root): return split({s: to_examples(read_csv(root, f'hans/hans_{f}.derived.tsv', ('sentence1', 'sentence2', 'gold_label', 'heuristic'), sep='\t').set_axis(['a', 'b', 'label', 'heuristic'], axis=1), f'hans-{s}', names) for s, f in dict(train='train', test='evaluation').items()})
+    def hub(t): return split({s: to_examples(pick(t[f], a='premise', b='hypothesis', label='label', heuristic='heuristic'), f'hans-{s}', (0, 1)) for s, f in dict(train='train', test='validation').items()})
+    return build('hans', data, raw, hub, names, ('Yes', 'No'), NLI, seed=seed)
 
 def rte(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the training file
 ) -> Task:
     "RTE, as in SuperGLUE: does the premise entail the hypothesis? Its public test split has no labels, so val is the test here."
-    def split(e): return cut(e['train'], dict(train=.9, val=.1), seed, by_cluster=True) | dict(test=e['val'])
+    names = ('entailment', 'not_entailment')
+    def split(e): return cut(e['train'], dict(train=.9, val=.1), seed, by_cluster=True) | dict(test=e['test'])
+    def raw(root): return split(premises({s: to_examples(pick(read_jsonl(root, f'superglue_rte/{f}.jsonl', ('premise', 'hypothesis', 'label')), a='premise', b='hypothesis', label='label'), f'rte-{f}', names) for s, f in dict(train='train', test='val').items()}))
+    def hub(t): return split(premises({s: to_examples(pick(t[f], a='premise', b='hypothesis', label='label'), f'rte-{s}', (0, 1)) for s, f in dict(train='train', test='validation').items()}))
+    return build('rte', data, raw, hub, names, ('Yes', 'No'), NLI, seed=seed)
+
+# %% ../../nbs/lm/09_tasks.ipynb #112ffec2
+def gold(
+    keys: Sequence[str],           # (n,) the key of the right option
+    names: Sequence[Sequence[str]], # (n,) the names of the options of each row
+    file: str = 'answers',         # for messages
+) -> list[int]:                    # (n,) row numbers
+    "Where the key stands among the names of its own row; raises `ValueError` when it does not."
+    for i, (k, n) in enumerate(zip(keys, names, strict=True)):
+        if str(k) not in [str(x) for x in n]: raise ValueError(f"{file}, row {i}: the answer {k!r} is none of the options {', '.join(map(str, n))}")
+    return [[str(x) for x in n].index(str(k)) for k, n in zip(keys, names, strict=True)]
+
+# %% ../../nbs/lm/09_tasks.ipynb #f0e7809f
+def _instructions(raw: bytes, file: str) -> pd.DataFrame:
+    "Questions in the form of LLM-Adapters (Hu et al. 2023): one text with its options inside."
+    form = re.compile(r'Please choose the correct answer to the question: (.*)\n\nAnswer1: (.*)\n\nAnswer format: (.*)', re.S)
+    rows = json.loads(raw)
+    found = [form.fullmatch(r['instruction']) for r in rows]
+    if None in found: raise ValueError(f"{file}, row {found.index(None)}: expected 'Please choose the correct answer …'; this is another version")
+    options = [tuple(re.split(r' Answer[2-9]: ', m[2])) for m in found if m]
+    names = [m[3].split('/') for m in found if m]
+    if (bad := next((i for i, (o, n) in enumerate(zip(options, names, strict=True)) if len(o) != len(n)), None)) is not None: raise ValueError(f"{file}, row {bad}: {len(options[bad])} options and {len(names[bad])} names for them")
+    return pd.DataFrame(dict(a=[m[1] for m in found if m], options=options, label=gold([r['answer'] for r in rows], names, file)))
+
+def _choices(t: pd.DataFrame, question: str, file: str) -> pd.DataFrame:
+    "Questions in the hub's form: choices {text, label} and answerKey."
+    x = pick(t, a=question, choices='choices', key='answerKey')
+    return pd.DataFrame(dict(a=x.a, options=[tuple(c['text']) for c in x.choices], label=gold(x.key, [list(c['label']) for c in x.choices], file)))
+
+def arc(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the training file
+    part: str = 'Challenge',        # 'Challenge' or 'Easy'
+) -> Task:
+    "ARC (Clark et al. 2018): grade-school science."
+    if part not in ('Challenge', 'Easy'): raise ValueError(f"part must be 'Challenge' or 'Easy', got {part!r}")
+    name, origin = f'arc_{part.lower()}', f'arc-{part.lower()}'
     def raw(root):
-        return split(_clusters({f: to_examples(read_jsonl(root, f'superglue_rte/{f}.jsonl', ('premise', 'hypothesis', 'label')).set_axis(['a', 'b', 'label'], axis=1), f'rte-{f}', ('entailment', 'not_entailment')) for f in ('train', 'val')}))
+        train, test = f'arc/ARC-{part}_train.json', f'arc/ARC-{part}-test.derived.jsonl'
+        e = to_examples(_instructions(read_raw(root, train), train), f'{origin}-train')
+        return cut(e, dict(train=.8, val=.2), seed) | dict(test=to_examples(_choices(read_jsonl(root, test, ('question', 'choices', 'answerKey')), 'question', test), f'{origin}-test'))
+    def hub(t): return {s: to_examples(_choices(t[f], 'question', f), f'{origin}-{f}') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
+    return build(name, data, raw, hub, seed=seed)
+
+# %% ../../nbs/lm/09_tasks.ipynb #ed672a58
+def arc_challenge(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the training file
+) -> Task:
+    "ARC, the questions that simple methods miss."
+    return arc(data, seed, 'Challenge')
+
+def arc_easy(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the training file
+) -> Task:
+    "ARC, the others."
+    return arc(data, seed, 'Easy')
+
+def openbookqa(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the training file
+) -> Task:
+    "OpenBookQA (Mihaylov et al. 2018), without the book."
+    def raw(root):
+        t = read_jsonl(root, 'openbookqa/test.jsonl', ('query', 'choices', 'gold'))
+        test = pd.DataFrame(dict(a=t['query'], options=[tuple(c) for c in t.choices], label=t.gold))
+        return cut(to_examples(_instructions(read_raw(root, 'openbookqa/train.json'), 'openbookqa/train.json'), 'openbookqa-train'), dict(train=.9, val=.1), seed) | dict(test=to_examples(test, 'openbookqa-test'))
+    def hub(t): return {s: to_examples(_choices(t[f], 'question_stem', f), f'openbookqa-{f}') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
+    return build('openbookqa', data, raw, hub, seed=seed)
+
+def mmlu(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the test files (files only)
+) -> Task:
+    "MMLU (Hendrycks et al. 2021): 57 subjects; train is the five shots of each; cluster: the subject."
+    def raw(root):
+        def one(f):
+            subjects = sorted(k.split('/')[2].removesuffix(f'_{f}.csv') for k in files() if k.startswith(f'mmlu/{f}/'))
+            t = pd.concat([read_csv(root, f'mmlu/{f}/{s}_{f}.csv', ('question', *(f'choice{i}' for i in range(4)), 'answer')).assign(cluster=s) for s in subjects], ignore_index=True)
+            return to_examples(pd.DataFrame(dict(a=t.question, options=list(zip(*(t[f'choice{i}'] for i in range(4)), strict=True)), label=gold(t.answer, ['0123'] * len(t), f), cluster=t.cluster)), f'mmlu-{f}')
+        return dict(train=one('dev')) | cut(one('test'), dict(val=.1, test=.9), seed)
     def hub(t):
-        return split(_clusters({f: to_examples(t[s][['premise', 'hypothesis', 'label']].set_axis(['a', 'b', 'label'], axis=1), f'rte-{f}', (0, 1)) for f, s in dict(train='train', val='validation').items()}))
-    return build('rte', data, raw, hub, ('entailment', 'not_entailment'), ('Yes', 'No'), NLI, seed=seed)
+        def one(f): return pick(t[f], a='question', options='choices', label='answer', cluster='subject').assign(options=lambda x: [tuple(c) for c in x.options])
+        return {s: to_examples(one(f), f'mmlu-{f}') for s, f in zip(THREE, ('dev', 'validation', 'test'), strict=True)}
+    return build('mmlu', data, raw, hub, seed=seed)
+
+# %% ../../nbs/lm/09_tasks.ipynb #20f55884
+def hellaswag(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the validation set
+) -> Task:
+    "HellaSwag (Zellers et al. 2019), prepared like lm-eval; cluster: the activity. Its test labels are not public, so the validation set is cut into val and test."
+    def split(t, origin): return cut(to_examples(t, origin), dict(val=.2, test=.8), seed)
+    def tidy(text): return re.sub(r'\[.*?\]', '', text.strip().replace(' [title]', '. ')).replace('  ', ' ')
+    def raw(root):
+        lines = bz2.decompress(read_raw(root, 'hellaswag/hellaswag_val_full.txt.bz2')).decode().removesuffix('\n').split('\n')
+        if len(lines) % 6: raise ValueError(f"hellaswag: {len(lines)} lines are no multiple of 6; did the file break off?")
+        rows = [lines[i:i + 6] for i in range(0, len(lines), 6)]
+        return split(pd.DataFrame(dict(a=[r[0] for r in rows], label=gold([r[1] for r in rows], ['0123'] * len(rows), 'hellaswag'), options=[tuple(r[2:]) for r in rows], cluster=[r[0].split(':')[0] for r in rows])), 'hellaswag-val')
+    def hub(t):
+        def one(f):
+            x = pick(t[f], activity='activity_label', ctx='ctx', endings='endings', label='label')
+            return pd.DataFrame(dict(a=[tidy(f'{a}: {c}') for a, c in zip(x.activity, x.ctx, strict=True)], options=[tuple(map(tidy, o)) for o in x.endings], label=[int(y) for y in x.label], cluster=x.activity))
+        return dict(train=to_examples(one('train'), 'hellaswag-train')) | split(one('validation'), 'hellaswag-val')
+    return build('hellaswag', data, raw, hub, seed=seed)
+
+def winogrande(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut of the training file
+) -> Task:
+    "WinoGrande 1.1 (Sakaguchi et al. 2020), size l in files and xl on the hub; a has `_` where the option goes; cluster: the pair of twins."
+    def split(train, test, origin): return cut(to_examples(train, f'{origin}-train'), dict(train=.9, val=.1), seed, by_cluster=True) | dict(test=to_examples(test, f'{origin}-test'))
+    def choices(t, file): return pd.DataFrame(dict(a=t.sentence, options=list(zip(t.option1, t.option2, strict=True)), label=gold(t.answer, ['12'] * len(t), file), cluster=t.twins))
+    def raw(root):
+        def one(f): return choices(read_jsonl(root, f'winogrande/{f}.jsonl', ('qID', 'sentence', 'option1', 'option2', 'answer')).assign(twins=lambda x: x.qID.str.rsplit('-', n=1).str[0]), f)
+        return split(one('train_l'), one('dev'), 'winogrande')
+    def hub(t): # the hub has no ids; twins have the same two options and stand together
+        def one(f): return choices(pick(t[f], sentence='sentence', option1='option1', option2='option2', answer='answer').assign(twins=lambda x: [f'{f} ' + ' / '.join(sorted(o)) for o in zip(x.option1, x.option2, strict=True)]), f)
+        return split(one('train'), one('validation'), 'winogrande')
+    return build('winogrande', data, raw, hub, seed=seed)
+
+# %% ../../nbs/lm/09_tasks.ipynb #85a0abc8
+def shuffle_options(
+    e: Examples,
+    seed: int = 0,
+) -> Examples:
+    "The options of each row in random order; the label goes along."
+    if e.options is None or e.label is None: raise ValueError("shuffle_options needs options and labels")
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(o)) for o in e.options]
+    return replace(e, options=[tuple(o[j] for j in p) for o, p in zip(e.options, orders, strict=True)], label=np.array([int(np.flatnonzero(p == y)[0]) for p, y in zip(orders, e.label, strict=True)]))
+
+def truthfulqa(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the order of the options, and of the cut
+) -> Task:
+    "TruthfulQA, MC1 (Lin et al. 2022), the 817 questions of 2021; cluster (files): the category."
+    def split(e): return cut(shuffle_options(e, seed), dict(val=.2, test=.8), seed)
+    def row(q, answers, right):
+        if list(right).count(1) != 1: raise ValueError(f"truthfulqa: {list(right).count(1)} right answers to {q!r}, expected one")
+        return dict(a=q, options=tuple(answers), label=list(right).index(1))
+    def raw(root):
+        rows = json.loads(read_raw(root, 'truthfulqa/v1/mc_task.json'))
+        t = read_csv(root, 'truthfulqa/v1/TruthfulQA.csv', ('Question', 'Category'))
+        category = dict(zip(t.Question.str.strip(), t.Category, strict=True))
+        return split(to_examples(pd.DataFrame([row(r['question'], r['mc1_targets'], r['mc1_targets'].values()) | dict(cluster=category[r['question'].strip()]) for r in rows]), 'truthfulqa'))
+    def hub(t):
+        x = pick(t['validation'], a='question', mc1='mc1_targets')
+        return split(to_examples(pd.DataFrame([row(q, m['choices'], m['labels']) for q, m in zip(x.a, x.mc1, strict=True)]), 'truthfulqa'))
+    return build('truthfulqa', data, raw, hub, seed=seed)
+
+# %% ../../nbs/lm/09_tasks.ipynb #de0685c3
+def articles(
+    text: str, # WikiText: lines, headings like ' = Title = '
+) -> list[str]:
+    "The articles of a WikiText file."
+    return [t for t in re.split(r'\n \n(?= = [^=\n]+ = \n)', text) if t.strip()]
+
+def passages(
+    text: str,
+    size: int = 4000, # characters; a passage ends with the paragraph that reaches it
+) -> list[str]:
+    "A long text in passages of whole paragraphs."
+    out, now = [], ''
+    for paragraph in text.split('\n\n'):
+        now += paragraph + '\n\n'
+        if len(now) >= size: out, now = [*out, now.rstrip('\n')], ''
+    return out + [now.rstrip('\n')] * bool(now.strip())
+
+def wikitext2(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the splits are given
+) -> Task:
+    "WikiText-2 (Merity et al. 2017), an example an article; train only where its file is, or from the hub."
+    def split(texts): return {s: to_examples(pd.DataFrame(dict(a=articles(x))), f'wikitext2-{s}') for s, x in texts.items()}
+    def raw(root): return split({s: read_raw(root, f'wikitext2/{f}.txt').decode() for s, f in zip(THREE, ('train', 'valid', 'test'), strict=True) if s != 'train' or (root / 'wikitext2/train.txt').is_file()})
+    def hub(t): return split({s: ''.join(x if x.endswith('\n') else f' {x.strip()} \n' for x in pick(t[f], a='text').a) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)})
+    return build('wikitext2', data, raw, hub, template='{a}')
+
+def tiny_shakespeare(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the text is parted in its order, 90/5/5
+) -> Task:
+    "Tiny Shakespeare (Karpathy 2015), an example a passage of about 4,000 characters."
+    def split(parts): return {s: to_examples(pd.DataFrame(dict(a=passages(x))), f'shakespeare-{s}') for s, x in zip(THREE, parts, strict=True)}
+    def raw(root):
+        text = read_raw(root, 'tinyshakespeare/input.txt').decode()
+        n, m = int(len(text) * .9), int(len(text) * .95)
+        return split((text[:n], text[n:m], text[m:]))
+    return build('tiny_shakespeare', data, raw, lambda t: split('\n'.join(pick(t[f], a='text').a) for f in ('train', 'validation', 'test')), template='{a}')
+
+# %% ../../nbs/lm/09_tasks.ipynb #1fc3c9f9
+def pile(
+    data: str | Path | None = None, # 'hub' or None; no original files are read
+    seed: int = 0,                  # of the cut
+) -> Task:
+    "10,000 documents of the Pile (Gao et al. 2021); cluster: its part."
+    def hub(t):
+        x = pick(t['train'], a='text', meta='meta')
+        return cut(to_examples(pd.DataFrame(dict(a=x.a, cluster=[m['pile_set_name'] for m in x.meta])), 'pile'), dict(train=.8, val=.1, test=.1), seed)
+    return build('pile', data, None, hub, template='{a}', seed=seed)
+
+def lambada(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: all is test
+) -> Task:
+    "LAMBADA, OpenAI's version (Paperno et al. 2016): the last word of a passage; extra: answer."
+    def raw(root): return dict(test=to_examples(pick(read_jsonl(root, 'lambada/lambada_openai.jsonl', ('context', 'continuation')), a='context', answer='continuation').assign(answer=lambda x: x.answer.str.strip()), 'lambada'))
+    def hub(t):
+        parts = pick(t['test'], a='text').a.str.rsplit(' ', n=1)
+        return dict(test=to_examples(pd.DataFrame(dict(a=parts.str[0], answer=parts.str[1])), 'lambada'))
+    return build('lambada', data, raw, hub, template='{a} {m}')
+
+def cloze_facts(
+    t: pd.DataFrame,     # fact (an id), relation, subject, answer, pattern with [X] and [Y]
+    shares: Mapping[str, float], # split → share of the facts
+    seed: int = 0,
+) -> dict[str, Examples]:
+    "Facts as clozes, [X] filled and cut off before [Y]; a fact is in one split with all its patterns; cluster: the relation."
+    t = t[[x.find('[Y]') > x.find('[X]') >= 0 for x in t.pattern]].reset_index(drop=True)
+    whole = [p.replace('[X]', s) for p, s in zip(t.pattern, t.subject, strict=True)]
+    table = pd.DataFrame(dict(a=[w.split('[Y]')[0].rstrip() for w in whole], answer=t.answer, relation=t.relation, subject=t.subject, sentence=whole, cluster=t.fact))
+    return {s: replace(e, cluster=e.extra['relation']) for s, e in cut(to_examples(table, 'fact'), shares, seed, by_cluster=True).items()}
+
+# %% ../../nbs/lm/09_tasks.ipynb #b0b666c6
+def trex(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # of the cut
+    patterns: int = 1,              # ways of asking for each fact, at most; ParaRel has up to 20 (files only)
+) -> Task:
+    "T-REx facts of LAMA (Petroni et al. 2019) in the patterns of ParaRel (Elazar et al. 2021)."
+    shares = dict(train=.6, val=.2, test=.2)
+    if patterns < 1: raise ValueError(f"patterns must be at least 1, got {patterns}")
+    def raw(root):
+        parts = []
+        for f in sorted(k for k in files() if k.startswith('pararel/graphs_json/')):
+            relation = Path(f).stem
+            ask = [p for p in read_jsonl(root, f, ('pattern',)).pattern if p.find('[Y]') > p.find('[X]') >= 0][:patterns]
+            known = read_jsonl(root, f'pararel/trex_lms_vocab/{relation}.jsonl', ('sub_label', 'obj_label', 'uuid'))
+            parts += [pd.DataFrame(dict(fact=known.uuid, relation=relation, subject=known.sub_label, answer=known.obj_label, pattern=p)) for p in ask]
+        return cloze_facts(pd.concat(parts, ignore_index=True), shares, seed)
+    def hub(t):
+        x = pick(t['train'], fact='uuid', relation='predicate_id', subject='sub_label', answer='obj_label', pattern='template')
+        return cloze_facts(x.drop_duplicates(['relation', 'subject', 'answer']), shares, seed)
+    return build('trex', data, raw, hub, template='{a} {m}', seed=seed)
+
+# %% ../../nbs/lm/09_tasks.ipynb #58b69c4b
+def bookcorpus(
+    data: str | Path | None = None, # 'hub' or None; no original files are read
+    seed: int = 0,                  # of the draw
+    n: int = 2000,                  # sentences
+) -> Task:
+    "Sentences of BookCorpus (Zhu et al. 2015), drawn from the first 200,000 of the hub's copy."
+    def hub(t):
+        e = to_examples(pick(t['train'], a='text'), 'book')
+        return dict(test=take(e, np.sort(np.random.default_rng(seed).permutation(len(e))[:n])))
+    return build('bookcorpus', data, None, hub, rows=200_000, seed=seed)
+
+def random_words(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub': where the texts of `like` come from
+    seed: int = 0,
+    n: int = 1000,                  # texts
+    like: str = 'sst2',             # the task whose test set lends words and lengths
+) -> Task:
+    "Texts of words drawn uniformly, with replacement, from the vocabulary of another task's test set."
+    if n < 1: raise ValueError(f"n must be at least 1, got {n}")
+    texts = [a.split() for a in load_task(like, data)['test'].a]
+    rng, words = np.random.default_rng(seed), sorted({w for t in texts for w in t})
+    lengths = [len(texts[i]) for i in rng.integers(len(texts), size=n)]
+    return Task('random_words', dict(test=Examples([f'random-{i}' for i in range(n)], [' '.join(rng.choice(words, k)) for k in lengths], None)), source=dict(came='drawn here', like=like, vocabulary=len(words), removed={}, seed=seed))
 
 # %% ../../nbs/lm/09_tasks.ipynb #7d390dfb
-TASKS: dict[str, Callable[..., Task]] = {f.__name__: f for f in (sst2, ag_news, trec, mnli, rte)}
+TASKS: dict[str, Callable[..., Task]] = dict(
+    sst2=sst2, sst5=sst5, sst3=sst3, amazon_food=amazon_food, dynasent=dynasent, dsc=dsc, semeval=semeval, yelp_sentences=yelp_sentences, amazon_sentences=amazon_sentences,
+    ag_news=ag_news, yahoo=yahoo, trec=trec, civil_comments=civil_comments, hate_speech18=hate_speech18, implicit_hate=implicit_hate,
+    mnli=mnli, snli=snli, anli=anli, hans=hans, rte=rte,
+    arc_challenge=arc_challenge, arc_easy=arc_easy, openbookqa=openbookqa, mmlu=mmlu, hellaswag=hellaswag, winogrande=winogrande, truthfulqa=truthfulqa,
+    wikitext2=wikitext2, tiny_shakespeare=tiny_shakespeare, pile=pile, lambada=lambada, trex=trex, bookcorpus=bookcorpus, random_words=random_words)
 
 def load_task(
     name: str,                      # a key of `TASKS`
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
-    seed: int = 0,                  # of what is cut here
+    seed: int = 0,                  # of what is cut or drawn here
+    **how: Any,                     # more for the task's own function, e.g. order='hf'
 ) -> Task:
     "A task by name; a `ValueError` lists the names there are."
     if name not in TASKS: raise ValueError(f"no task is named {name!r}; there are: {', '.join(TASKS)}")
-    return TASKS[name](data, seed)
+    return TASKS[name](data, seed, **how)
