@@ -18,7 +18,7 @@ def work(run, folder):
     with open(folder.parent.parent / 'began.txt', 'a') as f: f.write(f'{run.task} {run.seed}\n')
     (folder / 'pid').write_text(str(os.getpid()))
     globals()[f'_{run.task}'](run, folder)
-    said = dict(seed=run.seed, pid=os.getpid(), threads=os.environ['OMP_NUM_THREADS'], main=sys.modules['__main__'].__dict__.get('__file__'), torch='torch' in sys.modules)
+    said = dict(seed=run.seed, pid=os.getpid(), threads=os.environ['OMP_NUM_THREADS'], data=os.environ.get('PLCAL_DATA'), main=sys.modules['__main__'].__dict__.get('__file__'), torch='torch' in sys.modules)
     (folder / 'said.json').write_text(json.dumps(said))
 
 def _write(run, folder): pass

@@ -314,14 +314,14 @@ class Summary:
         return int(bool(self.failed))
 
     def __str__(self) -> str:
-        return f'{len(self.done)} cells done, {len(self.skipped)} skipped because they were finished, {len(self.failed)} failed, in {clock(self.seconds)}'
+        return f'{len(self.done)} cells done now, {len(self.skipped)} done before, {len(self.failed)} failed, in {clock(self.seconds)}'
 
 def clock(
     seconds: float, # from 0
 ) -> str:
     "A time as people say it."
     m, h = math.ceil(seconds) // 60, math.ceil(seconds) // 3600
-    return f'{h} h {m % 60:02d} min' if h else f'{m} min {math.ceil(seconds) % 60:02d} s' if m else f'{math.ceil(seconds)} s'
+    return f'{h:,} h {m % 60:02d} min' if h else f'{m} min {math.ceil(seconds) % 60:02d} s' if m else f'{math.ceil(seconds)} s'
 
 # %% ../../nbs/study/20_runs.ipynb #ea44e106
 @dataclass
