@@ -18,6 +18,7 @@ import torch, transformers
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as _hf_logging
 from .examples import Examples, Task
 
@@ -323,8 +324,8 @@ def _template(template: str, mask: list[int], tokenizer) -> tuple[list[list[int]
     where, space = [], ''
     for text, name, spec, conv in Formatter().parse(template):
         if spec or conv: raise ValueError(f"template has fields {{a}}, {{b}}, {{m}} or the name of a column, without a format, got {template!r}")
-        if body := text.rstrip(' '): parts.append(_ids(tokenizer, [space + body])[0]); space = ''
-        if text != body: space = ' '
+        if text.startswith(' '): space = ' '
+        if body := text.strip(' '): parts.append(_ids(tokenizer, [body], space)[0]); space = ' ' if text.endswith(' ') else ''
         if name == 'm': where.append(len(parts)); parts.append(mask); space = ''
         elif name is not None: parts.append((name, space)); space = ''
     if len(where) != 1: raise ValueError(f"template must have {{m}} once, for the label word, got {template!r}")
@@ -476,14 +477,15 @@ def _check_folder(folder: Path) -> None:
             "other formats can run code when they are read: convert them where you trust them, with model.save_pretrained(folder)")
     if not names & set(_TOKENIZER_FILES): raise FileNotFoundError(f"{folder.name} has no tokenizer ({', '.join(_TOKENIZER_FILES[:3])} …); save it there with tokenizer.save_pretrained(folder)")
 
-def _settings(source: str, revision: str | None) -> dict[str, Any]:
-    "The config as it stands in the repository; refused if it asks for code of its own."
-    try: raw, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=revision)
-    except OSError as error:
-        if Path(source).is_dir(): raise ValueError(f"{Path(source).name} has a config.json that cannot be read: {error}") from error
+def _check_settings(source: str, revision: str | None) -> None:
+    "The configs can be read, and ask for no code of their own."
+    name = Path(source).name if Path(source).is_dir() else source
+    try: both = transformers.PreTrainedConfig.get_config_dict(source, revision=revision)[0], get_tokenizer_config(source, revision=revision)
+    except (OSError, ValueError) as error:
+        if Path(source).is_dir(): raise ValueError(f"{name} has a config.json or tokenizer_config.json that cannot be read: {error}") from error
         raise FileNotFoundError(f"{source} (revision {revision or 'main'}) is no folder here and cannot be had from the hub: {error}") from error
-    if 'auto_map' in raw: raise ValueError(f"{Path(source).name} asks for code of its own ({', '.join(map(str, raw['auto_map'].values()))}), which is not run; take a model that transformers knows")
-    return raw
+    for settings in both:
+        if theirs := settings.get('auto_map'): raise ValueError(f"{name} asks for code of its own ({theirs}), which is not run; take a model that transformers knows")
 
 # %% ../../nbs/lm/12_models.ipynb #49774c63
 _BUFFERS = re.compile(r'(position_ids|inv_freq|attention\.(masked_)?bias)$') # constants that older versions saved
@@ -522,7 +524,7 @@ def load(
     source, name = str(source), Path(source).name if Path(source).is_dir() else str(source)
     safe = dict(revision=revision or 'main', trust_remote_code=False)
     with _quiet(), _seeded(seed):
-        _settings(source, revision)
+        _check_settings(source, revision)
         config = transformers.AutoConfig.from_pretrained(source, **safe, **(dict(num_labels=n_labels) if n_labels else {}))
         try: tokenizer = transformers.AutoTokenizer.from_pretrained(source, **safe)
         except (OSError, ValueError) as error: raise ValueError(f"{name} has no tokenizer that can be read: {error}") from error
