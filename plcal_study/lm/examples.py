@@ -172,7 +172,7 @@ def disjoint(
     "Splits without a common input: what occurs in two of them stays in the later one only; `ValueError` if nothing is left of one."
     seen: set[str] = set()
     out, removed = {}, {}
-    for s, e in reversed(splits.items()):
+    for s, e in reversed(list(splits.items())):
         mine = keys(e)
         stays = np.array([k not in seen for k in mine])
         if not stays.any(): raise ValueError(f"every example of split {s!r} occurs in a later split; is it the same file?")

@@ -396,10 +396,14 @@ def implicit_hate(
 NLI = 'Given the two sentences: (1) {a}. (2) {b}. Does the first sentence entails the second ? {m}.'
 ORDERS = dict(openprompt=('contradiction', 'entailment', 'neutral'), hf=('entailment', 'neutral', 'contradiction'))
 
-def _order(order: str, hub: bool = False) -> list[str] | list[int]:
-    "The three classes in one of the two orders, or the hub's numbers for them."
+def _order(order: str) -> tuple[str, ...]:
+    "The three classes in one of the two orders."
     if order not in ORDERS: raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
-    return [ORDERS['hf'].index(c) for c in ORDERS[order]] if hub else list(ORDERS[order])
+    return ORDERS[order]
+
+def _numbers(order: str) -> list[int]:
+    "The hub's numbers for the classes in one of the two orders."
+    return [ORDERS['hf'].index(c) for c in _order(order)]
 
 def premises(
     splits: Mapping[str, Examples],
@@ -436,7 +440,7 @@ def mnli(
         e = premises({f: pairs(root, f) for f in ('mnli_train', 'mnli_validation')})
         return dict(train=e['mnli_train']) | cut(e['mnli_validation'], dict(val=.5, test=.5), seed, by_cluster=True)
     def hub(t):
-        e = premises({f: to_examples(pick(t[f], a='premise', b='hypothesis', label='label'), f'mnli-{f}', _order(order, hub=True)) for f in ('train', 'validation_matched')})
+        e = premises({f: to_examples(pick(t[f], a='premise', b='hypothesis', label='label'), f'mnli-{f}', _numbers(order)) for f in ('train', 'validation_matched')})
         return cut(e['train'], dict(train=.975, val=.025), seed, by_cluster=True) | dict(test=e['validation_matched'])
     return build('mnli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, seed=seed, order=order)
 
@@ -447,7 +451,7 @@ def snli(
 ) -> Task:
     "SNLI (Bowman et al. 2015): in files the part that Kaushik et al. 2020 revised, unrevised; pairs without a gold label are left out."
     def raw(root): return premises({s: to_examples(read_csv(root, f'cad_nli/original/{f}.tsv', ('sentence1', 'sentence2', 'gold_label'), sep='\t').set_axis(['a', 'b', 'label'], axis=1), f'snli-{f}', _order(order)) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)})
-    def hub(t): return premises({s: to_examples(pick(t[f], a='premise', b='hypothesis', label='label'), f'snli-{f}', _order(order, hub=True)) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)})
+    def hub(t): return premises({s: to_examples(pick(t[f], a='premise', b='hypothesis', label='label'), f'snli-{f}', _numbers(order)) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)})
     return build('snli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, order=order)
 
 # %% ../../nbs/lm/09_tasks.ipynb #aa494e24
@@ -459,11 +463,11 @@ def anli(
     "ANLI (Nie et al. 2020), all three rounds; extra: round. In files its dev set, all of it as test."
     def raw(root):
         t = pd.concat([read_csv(root, f'anli_dev/ANLI_analysis_r{r}_dev.csv', ('context', 'statement', 'gold_label')).assign(round=r) for r in '123'], ignore_index=True)
-        letters = [c[0] for c in _order(order) if isinstance(c, str)]
+        letters = [c[0] for c in _order(order)]
         return premises(dict(test=to_examples(t.set_axis(['a', 'b', 'label', 'round'], axis=1), 'anli-dev', letters)))
     def hub(t):
         def rounds(f): return pd.concat([pick(t[f'{f}_r{r}'], a='premise', b='hypothesis', label='label').assign(round=r) for r in '123'], ignore_index=True)
-        return premises({s: to_examples(rounds(f), f'anli-{f}', _order(order, hub=True)) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)})
+        return premises({s: to_examples(rounds(f), f'anli-{f}', _numbers(order)) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)})
     return build('anli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, order=order)
 
 def hans(
@@ -651,10 +655,10 @@ def passages(
     size: int = 4000, # characters; a passage ends with the paragraph that reaches it
 ) -> list[str]:
     "A long text in passages of whole paragraphs."
-    out, now = [], ''
+    now, out = '', list[str]()
     for paragraph in text.split('\n\n'):
         now += paragraph + '\n\n'
-        if len(now) >= size: out, now = [*out, now.rstrip('\n')], ''
+        if len(now) >= size: now, out = '', [*out, now.rstrip('\n')]
     return out + [now.rstrip('\n')] * bool(now.strip())
 
 def wikitext2(
@@ -757,7 +761,7 @@ def random_words(
     texts = [a.split() for a in load_task(like, data)['test'].a]
     rng, words = np.random.default_rng(seed), sorted({w for t in texts for w in t})
     lengths = [len(texts[i]) for i in rng.integers(len(texts), size=n)]
-    return Task('random_words', dict(test=Examples([f'random-{i}' for i in range(n)], [' '.join(rng.choice(words, k)) for k in lengths], None)), source=dict(came='drawn here', like=like, vocabulary=len(words), removed={}, seed=seed))
+    return Task('random_words', dict(test=to_examples(pd.DataFrame(dict(a=[' '.join(rng.choice(words, k)) for k in lengths])), 'random')), source=dict(came='drawn here', like=like, vocabulary=len(words), removed={}, seed=seed))
 
 # %% ../../nbs/lm/09_tasks.ipynb #7d390dfb
 TASKS: dict[str, Callable[..., Task]] = dict(

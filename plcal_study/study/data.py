@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 import hashlib, io, os, tarfile, tempfile, urllib.error, urllib.request, zlib
 import pandas as pd
-import plcal_study
+from ..lm.tasks import data_dir, facts as facts
 
 # %% auto #0
-__all__ = ['DATASETS', 'MAX_BYTES', 'DataSet', 'dataset', 'manifest', 'data_dir', 'locate', 'find', 'facts', 'read_texts',
-           'content_hash', 'check_content', 'get']
+__all__ = ['DATASETS', 'MAX_BYTES', 'DataSet', 'dataset', 'manifest', 'locate', 'find', 'read_texts', 'content_hash',
+           'check_content', 'get']
 
 # %% ../../nbs/study/21_data.ipynb #edeccf6d
 @dataclass(frozen=True)
@@ -50,16 +50,7 @@ def manifest() -> pd.DataFrame: # a row a data set, the columns of `DataSet`
     "All data sets, as a table."
     return pd.DataFrame([asdict(d) for d in DATASETS.values()])
 
-# %% ../../nbs/study/21_data.ipynb #a349a843
-def data_dir(
-    path: str | Path | None = None, # a folder; None: `PLCAL_DATA`, or else the user's cache
-) -> Path:
-    "The folder that holds the data of others; `FileNotFoundError` when one is named that does not exist."
-    said = path or os.environ.get('PLCAL_DATA')
-    if not said: return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'plcal'
-    if not Path(said).is_dir(): raise FileNotFoundError(f"{'data folder' if path else 'PLCAL_DATA names'} {str(said)!r}, which is no folder; make it or correct the name")
-    return Path(said)
-
+# %% ../../nbs/study/21_data.ipynb #127f57bf
 def locate(
     folder: Path, # of one data set
     inside: str,  # the folder of the archive that is read
@@ -78,16 +69,6 @@ def find(
     "Where a data set lies; `FileNotFoundError` says how to get it."
     if (at := locate(data_dir(data) / name, dataset(name).inside)) is not None: return at
     raise FileNotFoundError(f"{name} is not in {data_dir(data)}; run `plcal data get {name}`, or set PLCAL_DATA to a folder that has {name}/")
-
-# %% ../../nbs/study/21_data.ipynb #f72ea4ff
-def facts(
-    *parts: str, # of the path below `data/`, e.g. 'published', 'plaut2024.csv'
-) -> Path:
-    "A file of the project's own `data/`, in a checkout or in an installed package."
-    package = Path(str(plcal_study.__file__)).parent
-    for root in (package.parent / 'data', package / '_data'):
-        if (root / 'datasets.csv').is_file(): return root.joinpath(*parts)
-    raise FileNotFoundError(f"the project's own data folder is missing beside or inside {package}; install plcal_study again")
 
 # %% ../../nbs/study/21_data.ipynb #5f3d8f15
 MAX_BYTES = 2**30 # unpacked; more is refused
