@@ -47,7 +47,7 @@ def _fresh(clf: Trainable) -> str:
     if _parts(clf)['delta']: raise ValueError(f"the model must be without a delta, and has one already ({clf.delta}); build or load it anew" if hasattr(clf, 'delta') else "the model must be without a delta, and has one already; build or load it anew")
     return _plain(clf.model).config.model_type
 
-def _freeze(clf: Trainable, **settings: Any) -> Trainable:
+def _freeze(clf: Any, **settings: Any) -> Trainable:
     "Freeze the base, remember what the delta is, and leave the mode (train or eval) as it was."
     parts = _parts(clf)
     for name, group in parts.items():
@@ -72,7 +72,7 @@ class Adapter(nn.Module):
     def forward(self, h: Tensor) -> Tensor: # (…, width)
         return h + self.up(F.gelu(self.down(h.to(self.down.weight.dtype)), approximate='tanh')).to(h.dtype)
 
-def _adapted(module: nn.Module, _, out: Any) -> Any: # a hook; it finds the adapter in the module, so a copied model uses the copied adapter
+def _adapted(module: Any, _, out: Any) -> Any: # a hook; it finds the adapter in the module, so a copied model uses the copied adapter
     return (module.adapter(out[0]), *out[1:]) if isinstance(out, tuple) else module.adapter(out)
 
 def _sublayers(model) -> Iterator[nn.Module]:
@@ -159,7 +159,7 @@ def soft_prompt(
 def lora(
     clf: Trainable,          # changed in place
     rank: int = 8,           # r, at least 1
-    alpha: float = 16.,      # the product is scaled by alpha / rank
+    alpha: int = 16,         # the product is scaled by alpha / rank
     dropout: float = 0.,     # on the input of A, in [0, 1); on in training mode only
     modules: tuple[str, ...] = (), # last parts of the names of the linear maps; empty: peft's choice for the family
     seed: int = 0,
@@ -182,7 +182,7 @@ def lora(
 def _hash(p: Tensor) -> str:
     "Of the type, the shape and every bit of a tensor."
     h = sha256(f'{p.dtype} {tuple(p.shape)}'.encode())
-    h.update(p.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    h.update(memoryview(p.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
     return h.hexdigest()
 
 def _base(clf: Trainable) -> dict[str, str]:
@@ -227,8 +227,8 @@ def load_delta(
         if base[n] != here[n]: raise ValueError(other + f"{base[n]}, and this model is {here[n]}")
     if base['shapes'] != here['shapes']: raise ValueError(other + f"a {here['family']} model of other shapes")
     if base['weights'] != here['weights']: raise ValueError(other + "the shapes are the same, the weights are not; load the checkpoint it was trained on")
-    make = dict(adapter=adapter, soft_prompt=soft_prompt, lora=lora)[settings.pop('kind')]
-    make(clf, **{n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()})
+    make: dict[str, Any] = dict(adapter=adapter, soft_prompt=soft_prompt, lora=lora)
+    make[settings.pop('kind')](clf, **{n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()})
     parts = _parts(clf)
     own = parts['delta'] | parts['head']
     if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in own.items()}: raise ValueError(f"{path.name} has other tensors than its settings say; was it edited? Write it again with save_delta")
