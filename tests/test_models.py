@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models as tk_models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 from plcal_study.lm.examples import Examples, Task
-from plcal_study.lm.models import (SIZES, HeadClassifier, LanguageModel, PromptClassifier, build, count, hidden, load, local_encoder, pad, save, word_ids)
+from plcal_study.lm.models import (SIZES, HeadClassifier, LanguageModel, PromptClassifier, build, count, hidden, load, local_encoder, pad, random_like, save, word_ids)
 from plcal_study.lm.testbed import train_tokenizer
 
 SPEAKS = dict(bert='masked', roberta='masked', t5='seq2seq', gpt_neox='causal', llama='causal')
@@ -74,6 +74,15 @@ def test_the_sources_models_have_the_sizes_they_are_known_for(family, size, kind
     model.tie_weights()
     pads = {'roberta': -tokenizer.pad_token_id + 1}.get(family, 0) * SIZES[family][size].width # positions are counted from the padding id, which is 1 there
     assert (count(model)[1] + pads) / 1e6 == pytest.approx(millions, abs=.0006)
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_without_its_pretraining_a_model_keeps_its_config(family, spoken):
+    state = torch.get_rng_state()
+    one, same, other = (random_like(spoken[family], seed=s) for s in (3, 3, 4))
+    assert torch.equal(state, torch.get_rng_state()) and not one.training
+    assert one.config.to_dict() == spoken[family].config.to_dict() and type(one) is type(spoken[family])
+    for a, b, c in zip(one.parameters(), same.parameters(), spoken[family].parameters(), strict=True): assert torch.equal(a, b) and torch.equal(a, c)
+    assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 def test_a_count_sees_what_is_frozen(tokenizer):
     model = build('bert', (1, 16, 2), tokenizer, 'classify', n_labels=3)

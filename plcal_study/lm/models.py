@@ -6,6 +6,7 @@
 from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from hashlib import sha256
 from importlib.util import find_spec
 from itertools import chain, islice
@@ -23,8 +24,8 @@ from transformers.utils import logging as _hf_logging
 from .examples import Examples, Task
 
 # %% auto #0
-__all__ = ['SIZES', 'KINDS', 'MINILM', 'Size', 'build', 'count', 'Trainable', 'pad', 'hidden', 'HeadClassifier', 'word_ids',
-           'PromptClassifier', 'LanguageModel', 'load', 'save', 'local_encoder']
+__all__ = ['SIZES', 'KINDS', 'MINILM', 'Size', 'build', 'random_like', 'count', 'Trainable', 'pad', 'hidden', 'HeadClassifier',
+           'word_ids', 'PromptClassifier', 'LanguageModel', 'load', 'save', 'local_encoder']
 
 # %% ../../nbs/lm/12_models.ipynb #3bd6868d
 class Size(NamedTuple):
@@ -97,6 +98,13 @@ def build(
     fields = dict(vocab_size=len(tokenizer)) | ids | _shape(family, s, pad) | (dict(num_labels=n_labels) if n_labels else {}) | config
     if fields['vocab_size'] < len(tokenizer): raise ValueError(f"vocab_size must be at least {len(tokenizer)}, the size of the tokenizer, got {fields['vocab_size']}")
     with _seeded(seed): return KINDS[kind].from_config(transformers.AutoConfig.for_model(family, **fields)).eval()
+
+def random_like(
+    model,         # loaded or built
+    seed: int = 0, # of the weights
+):                 # a model of the same class and config, in eval mode
+    "The same model without its pre-training: random weights under the same config."
+    with _seeded(seed): return type(model)(deepcopy(model.config)).eval()
 
 def count(
     module: nn.Module,
