@@ -193,6 +193,7 @@ def test_a_task_has_all_splits_and_the_same_ones_each_time(world):
     assert all(make()[s].a.tolist() == t[s].a.tolist() for s in t.splits) and make(4)['train'].a[0] != t['train'].a[0]
     assert len({a for e in t.splits.values() for a in e.a}) == 130
     assert as_task(world, 5, 0, 5).splits.keys() == {'train', 'test'}
+    assert len({a for e in as_task(world, 20, 20, 20).splits.values() for a in e.a}) == 60 # splits of one size are not one draw
     assert not set(world.labels) & set(world.words) and '{m}' in t.template and '{a}' in t.template
 
 def test_the_same_seed_gives_the_same_world(world):
@@ -247,6 +248,7 @@ def test_the_tokenizer_serves_every_family(kind, world, tmp_path):
         got, bare = reframe(tok, frame)(text).input_ids, tok(text, add_special_tokens=False).input_ids
         first, last = ([tok.convert_tokens_to_ids(t)] if t else [] for t in around[frame])
         assert got == first + bare + last
+    assert tok('').input_ids == tok.convert_tokens_to_ids(['<cls>', '<sep>'])  # and the tokenizer itself is as it was
     tok.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again(text, text).input_ids == tok(text, text).input_ids and again.mask_token_id == tok.mask_token_id
