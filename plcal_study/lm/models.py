@@ -66,7 +66,7 @@ def _ensure_pad(tokenizer) -> int:
 
 def _called(x) -> str: return f"{type(x).__name__} {getattr(x, 'name_or_path', '') or ''}".strip()
 
-# %% ../../nbs/lm/12_models.ipynb #9ff0f3cd
+# %% ../../nbs/lm/12_models.ipynb #42d0de1e
 def _shape(family: str, s: Size, pad: int) -> dict[str, Any]:
     "The config of the family's own release, at this shape."
     if family == 't5': return dict(num_layers=s.layers, d_model=s.width, num_heads=s.heads, d_ff=s.inner or 4 * s.width, d_kv=s.head or s.width // s.heads)
@@ -75,6 +75,7 @@ def _shape(family: str, s: Size, pad: int) -> dict[str, Any]:
     if family == 'roberta': c |= dict(type_vocab_size=1, layer_norm_eps=1e-5, max_position_embeddings=512 + pad + 1) # positions are counted from the padding id
     return c
 
+# %% ../../nbs/lm/12_models.ipynb #9ff0f3cd
 def build(
     family: str,               # 'bert', 'roberta', 't5', 'gpt_neox' (Pythia) or 'llama'
     size: str | Sequence[int], # a name in `SIZES[family]`, or (layers, width, heads[, inner[, head]])
@@ -99,6 +100,7 @@ def build(
     if fields['vocab_size'] < len(tokenizer): raise ValueError(f"vocab_size must be at least {len(tokenizer)}, the size of the tokenizer, got {fields['vocab_size']}")
     with _seeded(seed): return KINDS[kind].from_config(transformers.AutoConfig.for_model(family, **fields)).eval()
 
+# %% ../../nbs/lm/12_models.ipynb #4575648c
 def random_like(
     model,         # loaded or built
     seed: int = 0, # of the weights
