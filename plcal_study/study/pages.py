@@ -6,8 +6,9 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
-import importlib, json, os, re, tempfile
+import json, os, re, tempfile
 import numpy as np
 import pandas as pd
 from ..measure.predictions import atomic_write
@@ -103,14 +104,13 @@ def difference(
 
 # %% ../../nbs/study/33_pages.ipynb #f8a992d7
 def write_trained(
-    question: str,     # 'q1', …: the module that states its grid
+    question: ModuleType, # `plcal_study.study.q1`, …: states its grid, and reduces what its cells left
     out: str | Path,   # folder of `plcal run`
     scale: str,        # as it was run
 ) -> Path | None:      # out/records; None if no cell has finished
     "Write the records of a trained question beside its runs."
-    module = importlib.import_module(f'plcal_study.study.{question}')
-    frames = module.records(out, scale)
-    return write_records(Path(out) / 'records', frames, module.facts(out, scale), f'{question}_about') if frames else None
+    frames = question.records(out, scale)
+    return write_records(Path(out) / 'records', frames, question.facts(out, scale), f"{question.__name__.rpartition('.')[2]}_about") if frames else None
 
 # %% ../../nbs/study/33_pages.ipynb #f264fde7
 def published_cohort(
