@@ -100,6 +100,7 @@ def parse_jsonl(
     for i, line in enumerate(raw.decode().splitlines()):
         try: row = json.loads(line)
         except json.JSONDecodeError as e: raise ValueError(f"{file}, row {i}: no JSON ({e.msg}); did the file break off?") from None
+        if not isinstance(row, dict): raise ValueError(f"{file}, row {i}: no JSON object but {type(row).__name__}; this is another version")
         if missing := [c for c in columns if c not in row]: raise ValueError(f"{file}, row {i}: no field {missing[0]!r}; expected {', '.join(columns)}")
         rows.append({c: row[c] for c in columns})
     return pd.DataFrame(rows, columns=list(columns))
@@ -115,14 +116,14 @@ def read_jsonl(root: Path, file: str, columns: Sequence[str]) -> pd.DataFrame: #
 # %% ../../nbs/lm/09_tasks.ipynb #b02437a0
 def to_examples(
     table: pd.DataFrame,         # columns a, label and perhaps b, options, cluster; all others become `extra`
-    origin: str,                 # of the uids: origin-row
+    origin: str,                 # of the uids: origin-index
     names: Sequence[Any] = (),   # labels as the file writes them, in the order of the classes; empty: labels are row numbers of options
 ) -> Examples:
     "A table as `Examples`, rows without a label (None, '', -1) left out; raises `ValueError` for a label that is none of `names`."
     index = {str(n): i for i, n in enumerate(names)}
-    t = table.assign(uid=[f'{origin}-{i}' for i in range(len(table))])
+    t = table.assign(uid=[f'{origin}-{i}' for i in table.index])
     if 'label' in t:
-        t = t[~t.label.astype(str).isin(['', '-', '-1', 'None', 'nan'])]
+        t = t[~t.label.astype(str).isin({'', '-', '-1', 'None', 'nan'} - set(index))]
         if names:
             if (bad := next((i for i, y in enumerate(t.label) if str(y) not in index), None)) is not None:
                 raise ValueError(f"{origin}, row {t.uid.iloc[bad].rsplit('-', 1)[1]}: label {t.label.iloc[bad]!r} is none of {', '.join(index)}")
@@ -668,7 +669,7 @@ def wikitext2(
     "WikiText-2 (Merity et al. 2017), an example an article; train only where its file is, or from the hub."
     def split(texts): return {s: to_examples(pd.DataFrame(dict(a=articles(x))), f'wikitext2-{s}') for s, x in texts.items()}
     def raw(root): return split({s: read_raw(root, f'wikitext2/{f}.txt').decode() for s, f in zip(THREE, ('train', 'valid', 'test'), strict=True) if s != 'train' or (root / 'wikitext2/train.txt').is_file()})
-    def hub(t): return split({s: ''.join(x if x.endswith('\n') else f' {x.strip()} \n' for x in pick(t[f], a='text').a) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)})
+    def hub(t): return split({s: ''.join(x or ' \n' for x in pick(t[f], a='text').a) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)})
     return build('wikitext2', data, raw, hub, template='{a}')
 
 def tiny_shakespeare(
@@ -759,7 +760,7 @@ def random_words(
     "Texts of words drawn uniformly, with replacement, from the vocabulary of another task's test set."
     if n < 1: raise ValueError(f"n must be at least 1, got {n}")
     texts = [a.split() for a in load_task(like, data)['test'].a]
-    rng, words = np.random.default_rng(seed), sorted({w for t in texts for w in t})
+    rng, words = np.random.default_rng(seed), np.array(sorted({w for t in texts for w in t}))
     lengths = [len(texts[i]) for i in rng.integers(len(texts), size=n)]
     return Task('random_words', dict(test=to_examples(pd.DataFrame(dict(a=[' '.join(rng.choice(words, k)) for k in lengths])), 'random')), source=dict(came='drawn here', like=like, vocabulary=len(words), removed={}, seed=seed))
 
