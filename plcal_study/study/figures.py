@@ -11,15 +11,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..measure.plots import plot_forest, plot_heatmap, plot_scatter_named, save_figure
 from . import plaut2024, q5, q6
 from .pages import about, read_record, write_records
 from .plaut2024 import MODELS, Cohort
 
 # %% auto #0
-__all__ = ['Draw', 'LEAST', 'NAMES', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest', 'auroc_heatmap',
-           'accuracy_auroc', 'accuracy_calibration', 'repair_forest', 'draws_and_published', 'score_against_threshold',
-           'promises', 'training_testbed', 'training_real', 'factors_testbed', 'pretraining', 'draw_all', 'draw_paper']
+__all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest',
+           'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest', 'draws_and_published',
+           'score_against_threshold', 'promises', 'training_testbed', 'training_real', 'factors_testbed', 'pretraining',
+           'draw_all', 'draw_paper']
 
 # %% ../../nbs/study/34_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -32,9 +34,9 @@ def shown(
 
 # %% ../../nbs/study/34_figures.ipynb #ab2797ba
 def _figure(folder: Path | None, width: float, height: float, rows: int = 1, columns: int = 1, **kw) -> tuple[Figure, np.ndarray]:
-    "A figure in inches with its axes; a simulated cohort is named in it."
+    "A figure in inches with its axes; a cohort of the testbed is named in it."
     fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
-    if about(folder)['scale'] == 'simulated': fig.suptitle('SIMULATED cohort: no real model', fontsize=9, color='#b00020')
+    if about(folder)['scale'] == 'testbed': fig.suptitle('TESTBED, truth known: no real model', fontsize=9, color='#b00020')
     return fig, axes
 
 # %% ../../nbs/study/34_figures.ipynb #84cbdbfe
@@ -240,6 +242,7 @@ def _trained(folder: Path | None, width: float, height: float, rows: int, column
     fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
     if about(folder, 'q1_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
     for ax in axes.flat:
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.spines[['top', 'right']].set_visible(False)
         ax.tick_params(labelsize=8)
     return fig, axes
@@ -266,11 +269,12 @@ def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str
         for metric, color, label, ls in lower: _band(bottom, own, metric, color, label, ls)
         top.set_title(f'{NAMES[t]} ({own.seeds.max()} seeds)', fontsize=9)
         bottom.set(xscale='log')
+        bottom.xaxis.set_minor_formatter(NullFormatter())
         bottom.axhline(0, color='.8', lw=.8)
     axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylabel='miscalibration')
-    fig.supxlabel('training step + 1 (log scale); bands: 95% intervals over seeds', fontsize=9)
+    fig.supxlabel(f'training step + 1 (log scale); bands: 95% intervals over seeds; {about(folder, "q1_about")["questions"][world]:,} questions a probe', fontsize=9)
     handles = [h for ax in axes[:, 0] for h in zip(*ax.get_legend_handles_labels(), strict=True)]
-    fig.legend(*zip(*handles, strict=True), loc='outside upper center', ncols=3, fontsize=8, frameon=False)
+    fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False)
     return fig
 
 def training_testbed(
@@ -286,6 +290,8 @@ def training_real(
     return _dynamics(folder, 'real text', 'minilm', [('gain', _TRUE, 'recalibration gain, nats', '-'), ('ece15', _ECE, 'ECE15', '-'), ('ece15_null', '.6', 'ECE15 of a calibrated model', ':')])
 
 # %% ../../nbs/study/34_figures.ipynb #4191934d
+KINDS = {'bert, pretrained': 'small BERT, pre-trained', 'bert, random': 'small BERT, not', 'minilm, pretrained': 'MiniLM, pre-trained', 'minilm, random': 'MiniLM, random weights',
+         'lstm, random': 'LSTM', 'bow, random': 'word counts, forest', 'tfidf, random': 'tf-idf, forest'}
 _AXES = {'samples': 'training examples', 'tunable': 'tuned parameters', 'scale': 'parameters of the model'}
 
 def factors_testbed(
@@ -302,11 +308,16 @@ def factors_testbed(
                 own = d[(d.factor == factor) & (d.metric == metric)].sort_values('x')
                 for soft, part in own.groupby(own.level.str.startswith('soft')):
                     ax.errorbar(2**part.x, part['mean'], yerr=np.abs([part['mean'] - part.lo, part.hi - part['mean']]), fmt=marker, ls='--' if soft else '-', ms=4, lw=1.2, color=color, capsize=2, label=None if soft else name)
-        bottom.set(xscale='log', xlabel=label)
+        bottom.set(xlabel=label)
+        bottom.set_xscale('log', base=2 if factor == 'samples' else 10)
+        bottom.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f'{v:,.0f}'))
+        bottom.xaxis.set_minor_formatter(NullFormatter())
+        if factor == 'samples': bottom.set_xticks(sorted({round(2**x) for x in d[d.factor == factor].x}))
+        else: bottom.xaxis.set_major_locator(LogLocator(numticks=4))
     axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylim=(0, None), ylabel='miscalibration')
     axes[1, 1].set_xlabel('tuned parameters (dashed: soft prompts)')
     handles = [h for ax in axes[:, 0] for h in zip(*ax.get_legend_handles_labels(), strict=True)]
-    fig.legend(*zip(*handles, strict=True), loc='outside upper center', ncols=3, fontsize=8, frameon=False)
+    fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False)
     return fig
 
 # %% ../../nbs/study/34_figures.ipynb #f1b7972b
@@ -316,7 +327,7 @@ def pretraining(
     "With and without pre-training: confidence in wrong answers and recalibration gain at the end of training, by task and model."
     d = read_record('q1_factors', folder)
     d = d[d.factor == 'pretraining']
-    kinds = list(dict.fromkeys(d.level))
+    kinds = [k for k in KINDS if k in set(d.level)]
     sets = [t for t in NAMES if t in set(d.task)]
     fig, axes = _trained(folder, 8.2, .55 * len(sets) * max(1, len(kinds) / 4) + 1.6, 1, 3, sharey=True)
     colors = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '.5']
@@ -324,11 +335,11 @@ def pretraining(
         for i, kind in enumerate(kinds):
             own = d[(d.level == kind) & (d.metric == metric)]
             y = np.array([sets.index(t) for t in own.task]) + .7 * (i / max(1, len(kinds) - 1) - .5)
-            ax.errorbar(own['mean'], y, xerr=np.abs([own['mean'] - own.lo, own.hi - own['mean']]), fmt='osD^vP*X'[i % 8], ms=4, lw=1.2, color=colors[i % 8], label=kind)
+            ax.errorbar(own['mean'], y, xerr=np.abs([own['mean'] - own.lo, own.hi - own['mean']]), fmt='osD^vP*X'[i % 8], ms=4, lw=1.2, color=colors[i % 8], label=KINDS[kind])
         ax.set(xlabel=label, yticks=range(len(sets)), yticklabels=[NAMES[t] for t in sets])
         ax.grid(axis='x', color='.92')
     axes[0, 0].invert_yaxis()
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=4, fontsize=8, frameon=False)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False)
     return fig
 
 # %% ../../nbs/study/34_figures.ipynb #99b7a2f0
@@ -342,9 +353,10 @@ def draw_all(
     records: Path,             # folder of records
     out: Path,                 # made if absent
     progress: Callable = iter, # wraps the loop over figures
-    names: Sequence[str] = tuple(FIGURES),
+    names: Sequence[str] | None = None, # None: those whose page has records there
 ) -> list[Path]:
     "Figures of the pages as PNG files."
+    names = [n for n in FIGURES if any(Path(records).glob(f"{n.partition('_')[0]}_*.csv"))] if names is None else names
     out.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in progress(list(names)):

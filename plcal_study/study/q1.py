@@ -35,7 +35,7 @@ N_TEST = dict(world=1500, real=250)                                 # questions 
 FACTORS = ('difficulty', 'samples', 'steps', 'tunable', 'scale', 'pretraining')
 
 _world = partial(Run, question='q1', part='steps', probes=8, task='world-medium', model='bert', size='2x64', n_train=1024, epochs=10, lr=1e-3)
-_real = partial(Run, question='q1', part='steps', probes=6, model='minilm', n_train=256, epochs=5, lr=1e-4)
+_real = partial(Run, question='q1', part='steps', probes=6, model='minilm', n_train=256, epochs=5, lr=2e-4)
 _DELTAS: list[dict] = [dict(delta='adapter', delta_size=b, lr=1e-3) for b in (1, 4, 16, 64)] + [dict(delta='soft_prompt', delta_size=n, lr=5e-3) for n in (1, 5, 10, 20)]
 _BASELINES: dict[str, dict] = dict(lstm=dict(size='1x64', lr=1e-3, epochs=10), tfidf={}, bow={})
 
@@ -524,4 +524,4 @@ def facts(
     "What the records were made from: cells, examples, versions, time."
     cells = [cell for cell, _ in finished(out)]
     return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1),
-                answers=sum(c['n_test'] for c in cells), tasks=sorted({c['task'] for c in cells}), parts={p: sum(c['part'] == p for c in cells) for p in sorted({c['part'] for c in cells})})
+                questions={w: max((c['n_test'] for c in cells if (c['task'] in WORLDS) == (w == 'testbed')), default=0) for w in ('testbed', 'real text')}, tasks=sorted({c['task'] for c in cells}), parts={p: sum(c['part'] == p for c in cells) for p in sorted({c['part'] for c in cells})})
