@@ -115,6 +115,7 @@ def test_a_corpus_is_as_long_as_asked_and_begins_with_the_shorter(world):
     short = list(corpus(world, 123_456, seed=3))
     size = np.cumsum([len(d.split()) for d in short])
     assert long[:len(short)] == short and size[-2] < 123_456 <= size[-1]
+    assert len(list(corpus(world, int(size[7]), seed=3))) == 8 # exactly as long as eight documents
     assert long[0] != next(corpus(world, 1, seed=4)) and len(list(corpus(world, 1, seed=3))) == 1
     assert not any('  ' in d or d != d.strip() for d in short) and {x for d in short for x in d.split()} == set(world.words) - {'tell', 'me', 'please', 'thanks', 'well', 'think', 'I'}
 
@@ -141,7 +142,13 @@ def test_choices_have_their_frequencies(world):
     first = np.array([row[0] for i, row, _ in said if i == 0]); later = np.array([it for i, _, it in said if i])
     n = len(first); f = np.bincount(first, minlength=60)
     assert ((f - n * world.p_entity) ** 2 / (n * world.p_entity)).sum() < 59 + 4 * np.sqrt(2 * 59) # chi-squared
-    assert abs(later.mean() - world.stay * world.it) < 4 / np.sqrt(len(later))
+    assert abs(later.mean() - world.stay * world.it) < 2 / np.sqrt(len(later))
+    same = np.array([b[1][0] == a[1][0] for a, b in zip(said, said[1:], strict=False) if b[0]])
+    assert abs(same.mean() - world.stay - (1 - world.stay) * np.square(world.p_entity).sum()) < 2 / np.sqrt(len(same))
+    again = [statements(world, d) for d in corpus(world, 300_000, seed=8) if not d.startswith('question')]
+    assert abs(1 / np.mean([len(s) for s in again]) - world.stop) < 4 * np.sqrt(.2 * .8 / len(said))
+    long = [str(s) for s in again if len(s) > 5]
+    assert len(set(long)) > .99 * len(long) # no block repeats another
     r = 5; e = int(np.bincount([row[0] for _, row, _ in said]).argmax())
     values = np.array([row[2] for _, row, _ in said if row[:2] == (e, r)])
     np.testing.assert_allclose(np.bincount(values, minlength=10) / len(values), world.chances[world.kind[e, r], r], atol=2.2 / np.sqrt(len(values)))
@@ -190,6 +197,8 @@ def test_cloze_asks_each_fact_once(world):
     np.testing.assert_array_equal(e.label[fixed], world.facts[x['entity'], x['relation']][fixed])
     assert all(e.a[i] in world.templates[x['relation'][i]][x['template'][i]].format(e=world.names[x['entity'][i]], v='…') for i in range(360))
     assert set(e.cluster) == set(world.names) and x['guess'][3] == world.prior[3, e.label[3]]
+    r = x['random']; z = (e.posterior[r].argmax(1) == e.label[r]).sum() - e.posterior[r].max(1).sum() # the answers of random relations are drawn
+    assert abs(z) < 3 * np.sqrt((e.posterior[r].max(1) * (1 - e.posterior[r].max(1))).sum())
     part = cloze(world, n=50, n_tokens=3_000)
     assert len(set(part.uid)) == 50 and set(cloze(world, seed=1, n=50, n_tokens=3_000).uid) != set(part.uid)
 
@@ -280,3 +289,13 @@ def test_a_world_is_its_seed():
 def test_facts_need_numpy_alone():
     script = "import sys, plcal_study.lm.facts; print(sorted({'torch', 'transformers', 'datasets', 'tokenizers', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+def test_the_words_of_a_tokenizer_are_the_columns(world):
+    "One word, one token: a model's row and the true one have the same places."
+    pytest.importorskip('transformers')
+    from plcal_study.lm.testbed import train_tokenizer
+    tok = train_tokenizer(world.words, keep=world.words, frame='none')
+    column = {tok.convert_tokens_to_ids(w): i for i, w in enumerate(world.words)}
+    for d in corpus(world, 3_000, seed=4): assert [column[i] for i in tok(d)['input_ids']] == [world.ids[w] for w in d.split()]
+    asked = [*instructions(world, 50).a, *(ask(a, o) for e in [questions(world, 50, n_tokens=3_000)] for a, o in zip(e.a, e.options, strict=True))]
+    assert not any(tok.unk_token_id in tok(a)['input_ids'] for a in asked)
