@@ -14,7 +14,7 @@ WITH_HUB = [n for n, m in manifest().iterrows() if m.hub_id]
 @pytest.fixture(scope='session')
 def raw():
     root = os.environ.get('PLCAL_DATA')
-    if not root or not (Path(root) / 'sst2').exists(): pytest.skip('the original files of the tasks are not here: set PLCAL_DATA')
+    if not root or not (Path(root) / 'sst2').exists(): pytest.skip('the original files of the tasks are not in the data folder (nbs/lm/09_tasks.ipynb says which)')
     return Path(root)
 
 @cache
