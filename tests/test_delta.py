@@ -146,19 +146,25 @@ def test_an_adapter_that_adds_a_constant_is_a_bias_of_its_sublayer(family, confi
     torch.testing.assert_close(states(clf), states(plain), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scores(clf), scores(plain), rtol=1e-4, atol=1e-4)
 
-def test_adapters_of_t5_sit_behind_the_residual_of_self_attention_and_feed_forward():
-    clf, plain = shake(adapter(prompted('t5'), 3)), prompted('t5')
+class Behind(torch.nn.Module):
+    "The definition without hooks: the output of a sublayer goes through the adapter."
+    def __init__(self, inner, a): super().__init__(); self.inner, self.a = inner, a
+    def forward(self, *args, **kwargs):
+        out = self.inner(*args, **kwargs)
+        return (self.a(out[0]), *out[1:]) if isinstance(out, tuple) else self.a(out)
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_adapters_stand_between_a_sublayer_and_what_reads_it(family):
+    "T5: behind the residual sums of self-attention and feed-forward, not behind the attention to the encoder."
+    clf, plain = shake(adapter(prompted(family), 3)), prompted(family)
     found = iter([m for m in clf.model.modules() if isinstance(m, Adapter)])
-    class Behind(torch.nn.Module): # the definition, without hooks
-        def __init__(self, inner, a): super().__init__(); self.inner, self.a = inner, a
-        def forward(self, *args, **kwargs):
-            out = self.inner(*args, **kwargs)
-            return (self.a(out[0]), *out[1:]) if isinstance(out, tuple) else self.a(out)
-    for stack in (plain.model.encoder, plain.model.decoder):
-        for block in stack.block:
-            for i in (0, len(block.layer) - 1): block.layer[i] = Behind(block.layer[i], next(found))
-    assert next(found, None) is None and len(plain.model.decoder.block[0].layer) == 3
-    assert torch.equal(states(clf), states(plain))
+    body = plain.model.base_model
+    layers = [block.layer for stack in (body.encoder, body.decoder) for block in stack.block] if family == 't5' else body.encoder.layer if family in ('bert', 'roberta') else body.layers
+    for layer in layers:
+        for name in dict(t5=('0', str(len(layer) - 1) if family == 't5' else ''), gpt_neox=('attention', 'mlp'), llama=('self_attn', 'mlp')).get(family, ('attention', 'output')):
+            layer._modules[name] = Behind(layer._modules[name], next(found))
+    assert next(found, None) is None
+    assert torch.equal(states(clf), states(plain)) and not torch.equal(states(clf), states(prompted(family)))
 
 def test_the_beginning_of_the_source():
     clf = adapter(prompted('bert'), 64, std_up=.01)

@@ -182,7 +182,7 @@ def lora(
 def _hash(p: Tensor) -> str:
     "Of the type, the shape and every bit of a tensor."
     h = sha256(f'{p.dtype} {tuple(p.shape)}'.encode())
-    h.update(memoryview(p.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    h.update(p.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return h.hexdigest()
 
 def _base(clf: Trainable) -> dict[str, str]:
