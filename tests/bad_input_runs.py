@@ -29,8 +29,8 @@ _of_main.__module__, _of_main.__qualname__ = '__main__', 'main_work'
 import __main__; __main__.main_work = _of_main # noqa: E402, E702
 
 CASES = [
-    ('a number as text',      _run(steps='100'),        ValueError, "steps must be a whole number from 0, got '100'"),
-    ('half a step',           _run(steps=.5),           ValueError, 'steps must be a whole number from 0, got 0.5'),
+    ('a number as text',      _run(epochs='100'),       ValueError, "epochs must be a whole number from 0, got '100'"),
+    ('half an epoch',         _run(epochs=.5),          ValueError, 'epochs must be a whole number from 0, got 0.5'),
     ('a negative number',     _run(seed=-1),            ValueError, 'seed must be a whole number from 0, got -1'),
     ('a truth for a number',  _run(n_train=True),       ValueError, 'n_train must be a whole number from 0, got True'),
     ('no learning rate',      _run(lr=float('nan')),    ValueError, 'lr must be a finite number, got nan'),

@@ -1,5 +1,5 @@
 "A question as `plcal run` knows them, whose cells take no time: each does what its task says."
-import json, os, signal, subprocess, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 import pandas as pd
 from plcal_study.study.runs import Run, read_run
@@ -14,6 +14,8 @@ def records(out, scale):
     cells = [json.loads((read_run(out, r) / 'said.json').read_text()) for r in grid(scale)]
     return dict(fake_cells=pd.DataFrame([dict(seed=c['seed'], threads=c['threads']) for c in cells]))
 
+def facts(out, scale): return dict(scale=scale, cells=len(grid(scale)))
+
 def work(run, folder):
     with open(folder.parent.parent / 'began.txt', 'a') as f: f.write(f'{run.task} {run.seed}\n')
     (folder / 'pid').write_text(str(os.getpid()))
@@ -23,18 +25,21 @@ def work(run, folder):
 
 def _write(run, folder): pass
 def _print(run, folder): print('loss 0.5'); print('a warning', file=sys.stderr)
-def _sleep(run, folder): time.sleep(run.steps / 1000)
+def _sleep(run, folder): time.sleep(run.n_train / 1000)
+def _wait(run, folder):
+    while not (folder.parent.parent / 'enough').exists(): time.sleep(.02)
 def _fail(run, folder): raise ValueError('loss is NaN at step 7; lower lr')
 def _quit(run, folder): sys.exit('enough')
-def _exit(run, folder): print('the last words'); os._exit(3)
+def _exit(run, folder): print('adieu'); os._exit(3)
 def _kill(run, folder): os.kill(os.getpid(), signal.SIGKILL)
 def _segfault(run, folder): os.kill(os.getpid(), signal.SIGSEGV)
 
 def _orphan(run, folder):
     "Dies, and leaves a process that holds its pipes open."
-    p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], close_fds=False)
-    (folder / 'orphan').write_text(str(p.pid))
-    os._exit(3)
+    if pid := os.fork():
+        (folder / 'orphan').write_text(str(pid))
+        os._exit(3)
+    time.sleep(60)
 
 def _flaky(run, folder):
     "Fails once; the second time it finds what it left."

@@ -21,7 +21,7 @@ def test_run_status_and_run_again(tmp_path, capsys):
     said = capsys.readouterr()
     assert 'fake at scale smoke: 4 cells done now, 0 done before' in said.out and f"records: {out / 'records'}" in said.out and 'about' in said.err
     assert pd.read_csv(out / 'records' / 'fake_cells.csv').values.tolist() == [[0, 1], [1, 1]] * 2
-    assert json.loads((out / 'records' / 'about.json').read_text()) == dict(question='fake', scale='smoke', cells=4)
+    assert json.loads((out / 'records' / 'fake_question_about.json').read_text()) == dict(scale='smoke', cells=4)
     assert main(['run', 'fake', '--scale', 'smoke', '--out', str(out)]) == 0
     assert '0 cells done now, 4 done before, 0 failed' in capsys.readouterr().out
     for where in out, tmp_path: # a folder of results, or one that holds many

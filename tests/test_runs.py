@@ -1,5 +1,5 @@
 "Runs: what a cell is called, and that a finished one is never lost and a failing one never takes others with it."
-import dataclasses, hashlib, json, os, random, shutil, signal, socket, subprocess, sys, time
+import dataclasses, hashlib, json, os, random, shutil, signal, socket, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np, pytest
 import fake_question
@@ -50,7 +50,7 @@ def test_the_id_is_the_hash_of_the_definition():
     assert run_id(r) == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 def test_numbers_have_one_spelling():
-    a, b = Run('q', 'p', 't', 'm', lr=1, steps=5), Run('q', 'p', 't', np.str_('m'), lr=np.float64(1), steps=np.int64(5))
+    a, b = Run('q', 'p', 't', 'm', lr=1, epochs=5), Run('q', 'p', 't', np.str_('m'), lr=np.float64(1), epochs=np.int64(5))
     assert a == b and run_id(a) == run_id(b) and all(type(v) in (str, int, float) for v in dataclasses.asdict(b).values())
 
 def test_a_plan_has_each_cell_once_with_its_cost():
@@ -63,7 +63,8 @@ def test_wall_time_is_bounded_by_share_and_by_the_longest():
 
 
 # ---- doing a grid ----------------------------------------------------------------------------------------------------
-def test_a_grid_is_done_once_by_few_processes_of_one_thread(tmp_path):
+def test_a_grid_is_done_once_by_few_processes_of_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '8')
     grid = cells(*['write'] * 7, 'print')
     s = go(grid, tmp_path)
     assert (len(s.done), s.skipped, s.failed, s.code) == (8, (), (), 0) and set(s.done) == {run_id(r) for r in grid}
@@ -110,7 +111,7 @@ def test_whatever_happens_to_a_cell_the_others_go_on(tmp_path, capsys):
     assert 'in _fail' in why['fail']['traceback'] and Run(**why['fail']['run']) == grid[0]
     assert (why['quit']['error'], why['quit']['message']) == ('SystemExit', 'enough')
     assert why['exit']['error'] == why['kill']['error'] == why['segfault']['error'] == 'WorkerDied'
-    assert 'ended by itself with status 3' in why['exit']['message'] and 'the last words' in why['exit']['traceback']
+    assert why['exit']['message'] == 'the process of this cell ended by itself with status 3; its last words: adieu' and 'adieu' in why['exit']['traceback']
     assert 'killed by SIGKILL; out of memory?' in why['kill']['message'] and 'killed by SIGSEGV' in why['segfault']['message']
     assert not alive(int((tmp_path / 'runs' / f'.{run_id(grid[9])}.partial' / 'orphan').read_text()))
     err = capsys.readouterr().err
@@ -128,7 +129,7 @@ def test_a_fault_of_the_runner_itself_is_raised_and_leaves_no_worker(tmp_path, m
     def full(path, **_):
         if path.name == 'run.json': raise OSError(28, 'No space left on device')
     monkeypatch.setattr(runs, '_write_json', full)
-    with pytest.raises(OSError, match='No space left'): go(cells('write', 'sleep', steps=30_000), tmp_path)
+    with pytest.raises(OSError, match='No space left'): go(cells('write', 'sleep', n_train=30_000), tmp_path)
     until(lambda: not any(alive(int(p.read_text())) for p in (tmp_path / 'runs').rglob('pid')))
     assert not list((tmp_path / 'runs').glob('.*.lock'))
 
@@ -168,8 +169,24 @@ def test_two_runners_share_a_folder(tmp_path):
     ends = [p.communicate(timeout=30) for p in both]
     assert [p.returncode for p in both] == [0, 0], ends
     assert sorted(began(tmp_path)) == sorted(f'sleep {i}' for i in range(12)), 'a cell was done twice'
-    done = [int(out.split()[0]) for out, _ in ends]
-    assert sum(done) == 12 and set(status(tmp_path).state) == {'done'}
+    done, skipped = zip(*((int(out.split()[0]), int(out.split()[4])) for out, _ in ends), strict=True)
+    assert sum(done) == 12 and [a + b for a, b in zip(done, skipped, strict=True)] == [12, 12], 'each waits for the other to end'
+    assert set(status(tmp_path).state) == {'done'}
+
+def test_a_runner_gives_signs_of_life(tmp_path, monkeypatch):
+    "Its locks are touched and the seconds noted, so that other machines see it alive and a loss of power loses little."
+    monkeypatch.setattr(runs, '_BEAT', .1)
+    run = cells('wait')[0]
+    lock, partial, seen = tmp_path / 'runs' / f'.{run_id(run)}.lock', tmp_path / 'runs' / f'.{run_id(run)}.partial', []
+    def look():
+        until(lambda: (partial / '.seconds').exists())
+        os.utime(lock, (0, 0))
+        until(lambda: lock.stat().st_mtime > 0 and float((partial / '.seconds').read_text() or 0) > .5, 5)
+        seen.append(True)
+        (tmp_path / 'enough').touch()
+    t = threading.Thread(target=look); t.start()
+    go([run], tmp_path); t.join()
+    assert seen and not (read_run(tmp_path, run) / '.seconds').exists()
 
 @pytest.mark.parametrize('change, age, free', [
     ({}, 0, False), ({'pid': 2**22 + 1}, 0, True), ({'born': '1'}, 0, True), ({'host': 'elsewhere'}, 0, False), ({'host': 'elsewhere'}, 3600, True),

@@ -36,7 +36,7 @@ what is left. Several machines may share the work: start the same command on eac
   --scale laptop   half an hour on two cores, no network      --scale paper    the models, data and grids of the sources
 
 Where data are looked for: --data-dir, then the folder named by PLCAL_DATA, then the user's cache.
-Without data and without a network, `plcal study` runs on a simulated cohort whose truth is known, and says so.
+Without data and without a network, `plcal study` runs on readers of the testbed, whose truth is known, and says so.
 
 Exit status: 0 done, 1 the input or the data are at fault (the message says how), 2 wrong usage, 130 interrupted.
 """
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     study = parts.add_parser('study', parents=[shared], help='run every page')
     study.add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='default: %(default)s')
     study.add_argument('--records-only', action='store_true', help='write the records into DIR itself; no figures, no pages')
-    study.add_argument('--simulated', action='store_true', help='use the simulated cohort even where the data are here')
+    study.add_argument('--testbed', action='store_true', help='use readers of the testbed, whose truth is known, even where the data are here')
     _training(parts, shared)
     return top
 
@@ -127,16 +127,16 @@ def _reproduce(a: argparse.Namespace) -> None:
     print(f"ledger: {a.out / 'ledger.csv'}\ntables: {a.out}")
 
 # %% ../../nbs/study/35_cli.ipynb #69004efe
-def _cohort(a: argparse.Namespace) -> tuple[Cohort, pd.DataFrame | None]: # and the truth, of a simulated one
-    "The published cohort if it can be had, else the simulated one, and a word on which it is."
-    from plcal_study.study.pages import published_cohort, simulated_cohort
-    cohort = None if a.simulated else published_cohort(a.data_dir)
+def _cohort(a: argparse.Namespace) -> tuple[Cohort, pd.DataFrame | None]: # and the truth, of one from the testbed
+    "The published cohort if it can be had, else one from the testbed, and a word on which it is."
+    from plcal_study.study.pages import published_cohort, testbed_cohort
+    cohort = None if a.testbed else published_cohort(a.data_dir)
     if cohort is not None:
         print(f'cohort: published results, {cohort}' + ('' if cohort.pinned else '; NOT those of the pinned revision'))
         return cohort, None
-    why = 'as asked' if a.simulated else 'the published results are neither here nor to be fetched: see `plcal data list`'
-    print(f'cohort: SIMULATED, with known truth ({why}). No number below is about a real model.')
-    return simulated_cohort()
+    why = 'as asked' if a.testbed else 'the published results are neither here nor to be fetched: see `plcal data list`'
+    print(f'cohort: readers of the TESTBED, with known truth ({why}). No number below is about a real model.')
+    return testbed_cohort()
 
 def _study(a: argparse.Namespace) -> None:
     "plcal study."
@@ -145,9 +145,9 @@ def _study(a: argparse.Namespace) -> None:
     cohort, known = _cohort(a)
     folder = a.out if a.records_only else a.out / 'records'
     make_records(folder, cohort, known, progress=_bar)
-    if about(folder)['scale'] == 'simulated':
+    if about(folder)['scale'] == 'testbed':
         t = read_record('truth', folder)
-        print(f"\nSIMULATED cohort: the verdicts show that the machinery runs, and say nothing of real models.\nthe 95% interval holds the true AUROC in {t.covered.sum()} of {len(t)} cells")
+        print(f"\nreaders of the TESTBED: the verdicts show that the machinery runs, and say nothing of real models.\nthe 95% interval holds the true AUROC in {t.covered.sum()} of {len(t)} cells")
     else:
         equal = (read_record('ledger', folder).status == 'equal').sum()
         print(f"\nledger: {equal:,} of {len(read_record('ledger', folder)):,} published cells equal at the printed digit")
@@ -215,8 +215,8 @@ def _run_there(a: argparse.Namespace) -> int:
     print(f'{a.question} at scale {a.scale}: {summary}\nruns: {out / "runs"}')
     if summary.code: print(f'no records are written before every cell is done: see `plcal status --out {out}`, and run the same command again')
     elif a.only is None:
-        from plcal_study.study.pages import write_records
-        print('records:', write_records(out / 'records', q.records(out, a.scale), dict(question=a.question, scale=a.scale, cells=len(runs))))
+        from plcal_study.study.pages import write_trained
+        print('records:', write_trained(q, out, a.scale))
     return summary.code
 
 # %% ../../nbs/study/35_cli.ipynb #d58ee219

@@ -32,8 +32,7 @@ class Run:
     method: str = 'vanilla'  # of calibration
     n_train: int = 0         # training examples; 0: all
     per_class: int = 0       # training examples of each class, few-shot; 0: not few-shot
-    steps: int = 0           # optimiser steps; 0: as `epochs` says
-    epochs: int = 10         # passes over the training examples when `steps` is 0; Chen et al.: 10
+    epochs: int = 10         # passes over the training examples; Chen et al.: 10
     batch: int = 16          # examples a step; Chen et al.: 16
     lr: float = 1e-5         # learning rate; Chen et al.: 1e-5
     delta: str = ''          # 'adapter', 'soft_prompt' or 'lora': what is tuned; '': every parameter
@@ -41,6 +40,7 @@ class Run:
     size: str = ''           # of the model within its family
     dropout: str = 'on'      # 'on' in training, or 'off' as in the first version of the source's code
     precision: str = 'fp32'  # or 'bf16'
+    order: str = ''          # of MultiNLI's labels: 'openprompt' or 'hf'; '': as the task has it
     seed: int = 0            # of weights, draw of examples and their order
     scale: str = 'smoke'     # one of `SCALES`
     probes: int = 0          # log-spaced steps at which it is evaluated; 0: the last alone
@@ -169,6 +169,7 @@ def read_run(
     return folder
 
 # %% ../../nbs/study/20_runs.ipynb #500f7c70
+_BEAT = 10.      # seconds between two signs of life
 _PATIENCE = 600. # seconds after which an untouched lock of another machine is stale
 
 def _born(pid: int) -> str:
@@ -276,8 +277,8 @@ class _Worker:
             self.close()
             code = self.p.returncode
             how = f'was killed by {signal.Signals(-code).name}' + ('; out of memory?' if code == -9 else '') if code < 0 else f'ended by itself with status {code}'
-            last = log.read_bytes()[said:] if log.exists() else b''
-            return 'failed', 'WorkerDied', f'the process of this cell {how}', last[-4000:].decode(errors='replace')
+            last = log.read_bytes()[said:][-4000:].decode(errors='replace') if log.exists() else ''
+            return 'failed', 'WorkerDied', '; its last words: '.join([f'the process of this cell {how}', *last.strip().splitlines()[-1:]]), last
 
     @staticmethod
     def pipe(p: IO[bytes] | None) -> IO[bytes]:
@@ -452,7 +453,7 @@ def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None
             for w in list(grid.workers.values()):
                 if w.p.poll() is not None: w.signal(signal.SIGTERM) # what it started goes too, so that its pipe closes
             line.show(_line(grid, len(threads)), [grid.said.pop(0) for _ in list(grid.said)])
-            if time.monotonic() - beat > 10:
+            if time.monotonic() - beat > _BEAT:
                 beat = time.monotonic()
                 for i, (began, before) in list(grid.running.items()):
                     with suppress(OSError): os.utime(grid.lock(i))
@@ -469,7 +470,8 @@ def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     for i, (began, before) in list(grid.running.items()): _keep(grid.partial(i), before + time.monotonic() - began)
     for w in list(grid.workers.values()): w.end(1 / len(grid.workers))
     for t in threads: t.join(2)
-    if not any(t.is_alive() for t in threads): [w.close() for w in grid.workers.values()]
+    if any(t.is_alive() for t in threads): return # one still reads
+    for w in grid.workers.values(): w.close()
 
 # %% ../../nbs/study/20_runs.ipynb #8133d619
 def run_grid(
