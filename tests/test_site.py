@@ -54,4 +54,4 @@ def test_colab_buttons_lead_to_the_notebook(site):
 
 def test_figures_and_tables_of_real_models_only(site):
     for name in ('index.html', 'research/q5_msp.html', 'research/q6_abstention.html'):
-        assert 'SIMULATED' not in (SITE / name).read_text()
+        assert 'TESTBED' not in (SITE / name).read_text()

@@ -1,9 +1,9 @@
-"From raw files to records, figures and the command line; on the simulated cohort always, on the published results where they are."
+"From raw files to records, figures and the command line; on the cohort of the testbed always, on the published results where they are."
 import json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from plcal_study.measure.metrics import auroc, ece
-from plcal_study.study import figures, pages, plaut2024, q5, q6, simulated
+from plcal_study.study import figures, pages, plaut2024, q5, q6, readers
 from plcal_study.study.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope='session')
 def cohort():
-    return pages.simulated_cohort(n=300, seed=3)
+    return pages.testbed_cohort(n=300, seed=3)
 
 @pytest.fixture(scope='session')
 def records(cohort, tmp_path_factory):
@@ -25,9 +25,9 @@ def cells(cohort): return q5.cells_of(cohort[0])
 def by_cell(records): return pages.read_record('q5_calibration_cells', records)
 
 
-# ---- the simulated cohort --------------------------------------------------------------------------------------------
-def test_simulated_files_hold_every_digit_that_was_drawn(cohort, cells):
-    answers = simulated.simulate(300, 3)
+# ---- the cohort of the testbed --------------------------------------------------------------------------------------------
+def test_the_files_hold_every_digit_that_was_drawn(cohort, cells):
+    answers = readers.readings(300, 3)
     assert set(cells) == set(answers)
     for key, a in answers.items():
         np.testing.assert_array_equal(cells[key].conf, a.conf)
@@ -44,7 +44,7 @@ def test_true_auroc_is_the_mean_over_all_grades():
         if not 0 < y.sum() < 6: continue
         w = np.prod(np.where(y, post, 1 - post)) * y.sum() * (~y).sum()
         top, low = top + w * auroc(conf, y), low + w
-    np.testing.assert_allclose(simulated.true_auroc(conf, post), top / low)
+    np.testing.assert_allclose(readers.true_auroc(conf, post), top / low)
 
 def test_intervals_hold_the_truth_as_often_as_they_say(records):
     t = pages.read_record('truth', records)
@@ -54,62 +54,62 @@ def test_intervals_of_auroc_cover_the_truth_over_many_cohorts():
     from plcal_study.measure.inference import auroc_interval
     held = []
     for seed in range(12):
-        for a in simulated.simulate(300, seed).values():
+        for a in readers.readings(300, seed).values():
             i = auroc_interval(a.conf, a.correct)
-            held.append(i.lo <= simulated.true_auroc(a.conf, a.posterior) <= i.hi)
+            held.append(i.lo <= readers.true_auroc(a.conf, a.posterior) <= i.hi)
     assert .93 <= np.mean(held) <= .99
 
 def test_calibrated_models_pass_and_the_others_do_not(records):
     cal = pages.read_record('q5_calibration', records)
-    assert set(cal[cal.p_holm < .05].model) == {'sim-B', 'sim-C', 'sim-E', 'sim-F'}
+    assert set(cal[cal.p_holm < .05].model) == {'reader-B', 'reader-C', 'reader-E', 'reader-F'}
 
 # ---- q5 --------------------------------------------------------------------------------------------------------------
 def test_pooling_keeps_every_answer_once(cells):
     pooled = q5.pool(cells)
     assert sum(map(len, pooled.values())) == sum(map(len, cells.values()))
-    own = [p for k, p in cells.items() if (k[0], k[2]) == ('sim-B', 'second')]
-    np.testing.assert_array_equal(np.sort(pooled['sim-B', 'second'].conf), np.sort(np.concatenate([p.conf for p in own])))
+    own = [p for k, p in cells.items() if (k[0], k[2]) == ('reader-B', 'second')]
+    np.testing.assert_array_equal(np.sort(pooled['reader-B', 'second'].conf), np.sort(np.concatenate([p.conf for p in own])))
 
 def test_model_means_are_means_of_cells(cells, by_cell):
-    m = q5.by_model(cells, by_cell).set_index('model').loc['sim-E']
-    own = [p for k, p in cells.items() if k[0] == 'sim-E']
+    m = q5.by_model(cells, by_cell).set_index('model').loc['reader-E']
+    own = [p for k, p in cells.items() if k[0] == 'reader-E']
     np.testing.assert_allclose(m.auroc_msp, np.mean([auroc(p.conf, p.correct) for p in own]))
     np.testing.assert_allclose(m.ece15, np.mean([ece(p.conf, p.correct) for p in own]))
     np.testing.assert_allclose(m.accuracy, np.mean([p.correct.mean() for p in own]))
 
 def test_correlation_on_a_subset_is_that_of_the_rows_left(cells, by_cell):
     m = q5.by_model(cells, by_cell)
-    c = q5.correlations(m, {'few': ['sim-A']})
-    left = m[m.model != 'sim-A']
+    c = q5.correlations(m, {'few': ['reader-A']})
+    left = m[m.model != 'reader-A']
     np.testing.assert_allclose(c[c.measure == 'ece15'].r.item(), np.corrcoef(left.accuracy, left.ece15)[0, 1])
 
 def test_repair_helps_the_overconfident_and_leaves_the_calibrated(records):
     r = pages.read_record('q5_repair', records)
-    over = r[(r.model == 'sim-C') & (r['where'] == 'within') & (r.method == 'temperature')]
-    fine = r[(r.model == 'sim-D') & (r.method == 'temperature')]
+    over = r[(r.model == 'reader-C') & (r['where'] == 'within') & (r.method == 'temperature')]
+    fine = r[(r.model == 'reader-D') & (r.method == 'temperature')]
     assert (over.change < 0).all() and (fine.change.abs() < .01).all()
 
 def test_unparseable_answers_can_be_left_out(tmp_path):
-    d = simulated.write_results(simulated.simulate(60), tmp_path)
-    for f in (d / 'main_results').glob('*_sim-A-*'):
+    d = readers.write_results(readers.readings(60), tmp_path)
+    for f in (d / 'main_results').glob('*_reader-A-*'):
         lines = f.read_text().split('\n')
         f.write_text('\n'.join([lines[0], lines[1].replace('Correct', 'Unparseable').replace('Wrong', 'Unparseable'), *lines[2:]]))
     u = q5.unparseable(plaut2024.read(d / 'main_results')).set_index('model')
-    assert u.unparseable['sim-A'] == 6 and u.unparseable.drop('sim-A').sum() == 0
-    assert u.accuracy_left_out['sim-A'] != u.accuracy_wrong['sim-A']
+    assert u.unparseable['reader-A'] == 6 and u.unparseable.drop('reader-A').sum() == 0
+    assert u.accuracy_left_out['reader-A'] != u.accuracy_wrong['reader-A']
 
 # ---- q6 --------------------------------------------------------------------------------------------------------------
 def test_draws_agree_with_drawing_by_hand(cohort):
     "The mean over draws against the paper's rule, run draw by draw on shuffled rows."
     c = cohort[0]
     from plcal_study.measure.abstention import evaluate_plaut, fit_threshold_plaut
-    sets, grid = q6.sets_of(c, 'sim-C', 'norm'), q6.grid_of(c, 'norm')
+    sets, grid = q6.sets_of(c, 'reader-C', 'norm'), q6.grid_of(c, 'norm')
     rng, points = np.random.default_rng([2, 27]), []
     for _ in range(300):
         parts = [rng.permutation(len(s)) for s, _ in sets]
         t = fit_threshold_plaut([(s[o[:20]], y[o[:20]]) for (s, y), o in zip(sets, parts, strict=True)], 1, grid)
         points.append(evaluate_plaut([(s[o[20:]], y[o[20:]]) for (s, y), o in zip(sets, parts, strict=True)], t, 1).points)
-    row, got = q6._drawn(c, q6.Cell('k=20', 'sim-C', 'norm', 1), 2000, 0)
+    row, got = q6._drawn(c, q6.Cell('k=20', 'reader-C', 'norm', 1), 2000, 0)
     se = np.std(points) / 300**.5
     assert abs(np.mean(points) - row['points_mean']) < 4 * se
     np.testing.assert_allclose(np.std(points), got.points.std(), rtol=.25)
@@ -117,9 +117,9 @@ def test_draws_agree_with_drawing_by_hand(cohort):
 def test_hindsight_is_the_best_of_all_thresholds(cohort):
     from plcal_study.measure.abstention import score_at
     h = q6.hindsight(cohort[0]).set_index(['model', 'score', 'penalty'])
-    sets = q6.sets_of(cohort[0], 'sim-B', 'norm')
+    sets = q6.sets_of(cohort[0], 'reader-B', 'norm')
     tried = [np.mean([score_at(*s, t, 2).points for s in sets]) for t in np.linspace(0, 1, 200)]
-    best = h.best['sim-B', 'norm', 2]
+    best = h.best['reader-B', 'norm', 2]
     assert max(tried) <= best + 1e-9 and best - max(tried) < 2
 
 def test_the_certified_rule_keeps_its_promise(records):
@@ -133,14 +133,15 @@ def test_the_certified_rule_keeps_its_promise(records):
 # ---- records, pages, figures -----------------------------------------------------------------------------------------
 def test_records_say_what_they_were_made_from(records):
     facts = pages.about(records)
-    assert facts['scale'] == 'simulated' and 'ledger' not in {p.stem for p in records.glob('*.csv')}
+    assert facts['scale'] == 'testbed' and 'ledger' not in {p.stem for p in records.glob('*.csv')}
     assert facts['scored'] == 2 * facts['answers'] == 6 * 3 * 2 * 2 * 300
 
-def test_every_figure_of_a_simulated_cohort_says_so(records, tmp_path):
+def test_every_figure_of_a_testbed_cohort_says_so(records, tmp_path):
     import matplotlib.pyplot as plt
-    for name, draw in figures.FIGURES.items():
+    drawn = {name: draw for name, draw in figures.FIGURES.items() if name[:2] in ('q5', 'q6')} # the others are of models trained here
+    for name, draw in drawn.items():
         fig = draw(records)
-        assert 'SIMULATED' in fig._suptitle.get_text(), name
+        assert 'TESTBED' in fig._suptitle.get_text(), name
         words = [t.get_text() for t in fig.findobj(lambda a: hasattr(a, 'get_text'))]
         assert 'n' in words or 'n = ' in ' '.join(words), name # a column of n, or in words
         plt.close(fig)
@@ -223,7 +224,7 @@ def test_reproduce_writes_ledger_and_tables(plaut_data, tmp_path, capsys):
 def test_a_page_run_by_hand_stands_alone(records, tmp_path):
     "No citation key, no anchor, no link to a notebook is left raw, and every caption is there."
     text = pages.run_page('q6', records, tmp_path).read_text()
-    assert 'SIMULATED cohort' in text and '[@' not in text and '.ipynb' not in text.split('<main')[-1]
+    assert 'readers of the TESTBED' in text and '[@' not in text and '.ipynb' not in text.split('<main')[-1]
     assert 'Points against the threshold on the MSP' in text
 
 def test_every_relative_link_of_the_readme_exists():

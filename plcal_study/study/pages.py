@@ -17,13 +17,12 @@ from .claims import judge
 from .data import dataset, get
 from .plaut2024 import Cohort, read
 from .published import ledger, published
-from .simulated import simulate, truth, write_results
+from .readers import readings, truth, write_results
 if TYPE_CHECKING: from pandas.io.formats.style import Styler # needs jinja2, which comes with jupyter
 
 # %% auto #0
 __all__ = ['PAGES', 'ROOT', 'SITE', 'records_dir', 'write_records', 'read_record', 'about', 'read_verdicts', 'show', 'difference',
-           'write_trained', 'published_cohort', 'simulated_cohort', 'against_truth', 'make_records', 'plain',
-           'run_page']
+           'write_trained', 'published_cohort', 'testbed_cohort', 'against_truth', 'make_records', 'plain', 'run_page']
 
 # %% ../../nbs/study/33_pages.ipynb #b5133b74
 PAGES = {'q1': 'research/q1_training.ipynb', 'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb'} # file of each page, under nbs/
@@ -123,22 +122,22 @@ def published_cohort(
         try: return read(get('plaut2024', data, timeout=timeout))
         except (ConnectionError, FileNotFoundError): return None
 
-def simulated_cohort(
+def testbed_cohort(
     n: int = 600, # questions a data set
     seed: int = 0,
 ) -> tuple[Cohort, pd.DataFrame]: # the cohort; true AUROC and calibration error by cell
     "The cohort whose truth is known, through the same files and the same reader."
-    answers = simulate(n, seed)
+    answers = readings(n, seed)
     with tempfile.TemporaryDirectory() as d: return read(write_results(answers, d) / 'main_results'), truth(answers)
 
 def against_truth(
     cells: pd.DataFrame, # the record q5_cells
     known: pd.DataFrame, # from `truth`
 ) -> pd.DataFrame:       # one row a cell
-    "Estimated AUROC and ECE beside the true ones, and whether the 95% interval holds the truth."
-    own = cells[cells.score == 'norm'].merge(known.rename(columns=dict(auroc='true_auroc', calibration_error='true_error')), on=['model', 'dataset', 'prompt'])
+    "Estimated AUROC and ECE beside the true ones, whether the 95% interval holds the true AUROC, and what no estimate sees: the distance to the truth and the grouping loss."
+    own = cells[cells.score == 'norm'].merge(known.rename(columns=dict(auroc='true_auroc')), on=['model', 'dataset', 'prompt'])
     return own.assign(covered=(own.auroc_lo <= own.true_auroc) & (own.true_auroc <= own.auroc_hi))[
-        ['model', 'dataset', 'prompt', 'n', 'auroc', 'auroc_lo', 'auroc_hi', 'true_auroc', 'covered', 'ece15', 'ece15_null', 'true_error']]
+        ['model', 'dataset', 'prompt', 'n', 'auroc', 'auroc_lo', 'auroc_hi', 'true_auroc', 'covered', 'ece15', 'ece15_null', 'true_ece15', 'true_error', 'grouping_loss']]
 
 # %% ../../nbs/study/33_pages.ipynb #92669f03
 def _counted(wrap: Callable) -> Callable[[int, int], None]: # of how many are done, and of all
@@ -153,13 +152,13 @@ def _counted(wrap: Callable) -> Callable[[int, int], None]: # of how many are do
 def make_records(
     folder: str | Path,             # of the records; made if absent
     cohort: Cohort,
-    known: pd.DataFrame | None = None, # the truth of a simulated cohort; None: the published one
+    known: pd.DataFrame | None = None, # the truth of readers of the testbed; None: the published one
     draws: int = 10_000,            # of the labelled questions on page q6
     nulls: int = 4000,              # draws of the nulls on page q5
     progress: Callable = lambda name: iter, # name of a step -> what wraps its loop, e.g. a progress bar
 ) -> Path:                          # folder
     "Compute and write every record of every page, and the verdicts."
-    scale = 'published results' if known is None else 'simulated'
+    scale = 'published results' if known is None else 'testbed'
     measured = plaut2024.cells(cohort, 0).join(plaut2024.intervals(cohort, progress=_counted(progress('q5: intervals of the AUROC'))))
     q5_frames, q5_evidence = q5.records(cohort, measured, scale, nulls, progress)
     printed: dict[tuple, str] = {}
@@ -172,7 +171,7 @@ def make_records(
     q6_frames, q6_evidence = q6.records(cohort, printed, scale, draws, progress)
     frames |= q6_frames | dict(verdicts=judge([*q5_evidence, *q6_evidence]))
     d = dataset('plaut2024')
-    facts = dict(scale=scale, cohort=f'{d.title}, revision {d.revision[:7]}' if known is None else 'simulated, truth known', answers=sum(len(a.value) for k, a in cohort.answers.items() if k.score == 'norm'), scored=len(cohort), models=len(cohort.models),
+    facts = dict(scale=scale, cohort=f'{d.title}, revision {d.revision[:7]}' if known is None else 'readers of the testbed, truth known', answers=sum(len(a.value) for k, a in cohort.answers.items() if k.score == 'norm'), scored=len(cohort), models=len(cohort.models),
                  datasets=cohort.datasets, pinned=cohort.pinned, draws=draws, nulls=nulls)
     return write_records(folder, frames, facts)
 

@@ -237,7 +237,7 @@ def _mean_over_models(claim: str, x: np.ndarray, scale: str, note: str) -> Evide
 def evidence(
     models: pd.DataFrame, # from `by_model`
     fixes: pd.DataFrame,  # from `repair`
-    scale: str,           # 'published results' or 'simulated'
+    scale: str,           # 'published results' or 'testbed'
 ) -> list[Evidence]:
     "What the cohort says about each claim of this page."
     fall = -fixes[(fixes.method == 'isotonic') & (fixes['where'] == 'within')].groupby('model').change.mean().to_numpy()
@@ -255,7 +255,7 @@ def evidence(
 def records(
     cohort: Cohort,
     measured: pd.DataFrame,    # the cells, as `plaut2024.cells` gives them
-    scale: str,                # 'published results' or 'simulated'
+    scale: str,                # 'published results' or 'testbed'
     draws: int = 4000,         # of the nulls
     progress: Callable = lambda name: iter, # name of a step -> what wraps its loop, e.g. a progress bar
 ) -> tuple[dict[str, pd.DataFrame], list[Evidence]]:

@@ -95,7 +95,7 @@ def _threaded(f: Callable, items: list, progress: Callable) -> list: # f(item) f
 
 def redraw(
     cohort: Cohort,
-    printed: Mapping[tuple, str], # (table, model, dataset, metric) → published cell; empty for a simulated cohort
+    printed: Mapping[tuple, str], # (table, model, dataset, metric) → published cell; empty for a cohort of the testbed
     draws: int = 10_000,
     seed: int = 0,
     progress: Callable = iter,    # wraps the loop over cells, e.g. a progress bar
@@ -188,7 +188,7 @@ CLAIMS = {c.id: c for c in [
 
 def evidence(
     drawn: pd.DataFrame, # the first record of `redraw`
-    scale: str,          # 'published results' or 'simulated'
+    scale: str,          # 'published results' or 'testbed'
 ) -> list[Evidence]:
     "What the draws say about each claim of this page."
     out = []
@@ -207,8 +207,8 @@ def evidence(
 # %% ../../nbs/study/31_q6.ipynb #4b73286b
 def records(
     cohort: Cohort,
-    printed: Mapping[tuple, str], # published cells by (table, model, dataset, metric); empty for a simulated cohort
-    scale: str,                   # 'published results' or 'simulated'
+    printed: Mapping[tuple, str], # published cells by (table, model, dataset, metric); empty for a cohort of the testbed
+    scale: str,                   # 'published results' or 'testbed'
     draws: int = 10_000,
     progress: Callable = lambda name: iter, # name of a step -> what wraps its loop, e.g. a progress bar
 ) -> tuple[dict[str, pd.DataFrame], list[Evidence]]:
