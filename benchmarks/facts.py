@@ -23,7 +23,7 @@ def plain(w):
         shown = rng.sample(m, k) if random_[r] else rng.sample([facts[e][r], *rng.sample([v for v in m if v != facts[e][r]], k - 1)], k)
         place = rng.choices(range(k), [p[v] for v in shown])[0] if random_[r] else shown.index(facts[e][r])
         left = w.templates[r][t].format(e=w.names[e], v="").removesuffix(" .").strip()
-        return f"question {left} ? {' '.join(f'{x} {w.values[r][v]}' for x, v in zip('ABCDE', shown))} answer {'ABCDE'[place]} ."
+        return f"question {left} ? {' '.join(f'{x} {w.values[r][v]}' for x, v in zip('ABCDE', shown, strict=False))} answer {'ABCDE'[place]} ."
     def document(rng):
         quiz, e, said = rng.random() < w.quiz, -1, []
         while not said or rng.random() >= w.stop:

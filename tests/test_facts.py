@@ -214,12 +214,12 @@ def test_letters_have_the_posterior_of_the_options(world, k):
     assert (e.posterior.argmax(1) == e.label)[~e.extra['random']].all() and e.options[0][e.label[0]] == e.extra['answer'][0]
 
 def test_labels_are_drawn_from_the_posterior(world):
-    e = questions(world, 6_000, options=4, seed=1, n_tokens=3_000, unseen=.5)
+    e = questions(world, 6_000, options=4, seed=1, n_tokens=3_000, unseen=.3)
     r, p = e.extra['random'], e.posterior[np.arange(6_000), e.label]
     top = e.posterior[r].max(1)
     assert abs(top.mean() - (e.posterior[r].argmax(1) == e.label[r]).mean()) < 4 * np.sqrt((top * (1 - top)).sum()) / r.sum()
     assert np.abs(np.bincount(e.label[~r]) / (~r).sum() - .25).max() < .03 and (p > 0).all()
-    assert (~e.extra['seen']).sum() == 3_000
+    assert (~e.extra['seen']).sum() == 1_800
     facts = list(zip(e.extra['entity'], e.extra['relation'], strict=True))
     assert len(set(facts)) == 360 # every fact; each of its half as often as the others
     n = np.unique([f'{f}' for f, s in zip(facts, e.extra['seen'], strict=True) if s], return_counts=True)[1]
@@ -252,6 +252,10 @@ def test_preferences_follow_the_reward(world):
         good, bad = (reward(world, e.a[i], x[c][i], truth=2., polite=1.5) for c in ('chosen', 'rejected'))
         assert (good, bad) == pytest.approx((x['reward_chosen'][i], x['reward_rejected'][i])) and x['p_chosen'][i] == pytest.approx(1 / (1 + np.exp(bad - good)))
         assert x['chosen'][i] != x['rejected'][i] and {*x['chosen'][i].split(), *x['rejected'][i].split()} <= set(world.words)
+    prompt = e.a[0] # no value of the relation asked for: no truth
+    assert [reward(world, prompt, y, truth=2., polite=1.5) for y in ('', 'well .', 'thanks', f'{world.names[3]} thanks .')] == [0, 0, 1.5, 1.5]
+    other = world.values[(x['relation'][0] + 1) % 6][0]
+    assert reward(world, prompt, f'{other} .') == 0
     p = np.maximum(x['p_chosen'], 1 - x['p_chosen']); better = x['p_chosen'] > .5
     for lo in [.5, .7, .8, .9]:
         b = (p > lo + 1e-9) & (p <= lo + .2)
