@@ -131,6 +131,11 @@ def test_a_save_that_fails_leaves_the_old_folder(tokenizer, spoken, tmp_path, mo
         m.setattr(type(tokenizer), 'save_pretrained', lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError): save(other, tokenizer, tmp_path / 'm')
     assert (tmp_path / 'm' / 'model.safetensors').read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ['m']
+    with monkeypatch.context() as m:
+        rename = os.rename
+        m.setattr(os, 'rename', lambda a, b: rename(a, b) if a.name != 'new' else open('no/such/folder'))
+        with pytest.raises(FileNotFoundError): save(other, tokenizer, tmp_path / 'm')
+    assert (tmp_path / 'm' / 'model.safetensors').read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ['m']
     save(other, tokenizer, tmp_path / 'm')
     assert (tmp_path / 'm' / 'model.safetensors').read_bytes() != before and [p.name for p in tmp_path.iterdir()] == ['m']
 

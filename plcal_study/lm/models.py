@@ -565,7 +565,10 @@ def save(
             inner.save_pretrained(tmp / 'new')
             tokenizer.save_pretrained(tmp / 'new')
         if folder.exists(): os.rename(folder, tmp / 'old')
-        os.rename(tmp / 'new', folder)
+        try: os.rename(tmp / 'new', folder)
+        except OSError:
+            if (tmp / 'old').exists(): os.rename(tmp / 'old', folder)
+            raise
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return folder
 
