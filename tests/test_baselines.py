@@ -145,6 +145,14 @@ def test_the_schedule_is_that_of_transformers():
         assert_allclose(schedule.get_last_lr()[0], 1e-3 * lstm_rate(step / steps), rtol=1e-12)
         opt.step(); schedule.step()
 
+def test_the_training_loop_trains_it_on_the_schedule_of_the_source(tmp_path):
+    from plcal_study.lm.training import Training, predict, train
+    model, per_epoch = small(embed=16, hidden=16), len(TRAIN) // 8
+    cfg = Training(lr=5e-3, epochs=5, batch=8, weight_decay=.01, schedule='linear', warmup=3 * per_epoch, horizon=8 * per_epoch)
+    history = train(model, TRAIN, cfg, out=tmp_path / 'run')
+    assert np.mean(history.losses[-10:]) < np.mean(history.losses[:10]) - .1
+    assert_allclose(predict(model, TEST), scores(model, TEST), atol=1e-5)
+
 
 # -- the forests ---------------------------------------------------------------------------------------------------------------------
 

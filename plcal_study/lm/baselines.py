@@ -5,14 +5,14 @@
 # %% ../../nbs/lm/14_baselines.ipynb #2ff92d11
 from __future__ import annotations
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 from .examples import Examples, Task
+from .models import Trainable
 
 # %% auto #0
 __all__ = ['PAD', 'UNK', 'LSTM_TRAINING', 'FLOOR', 'words', 'vocabulary', 'LSTM', 'lstm_rate', 'bag_of_words', 'tf_idf']
@@ -42,8 +42,8 @@ def vocabulary(
     return {w: i for i, w in enumerate([PAD, UNK, *kept])}
 
 # %% ../../nbs/lm/14_baselines.ipynb #2ea78251
-class LSTM(nn.Module):
-    "A two-layer bidirectional LSTM over both texts (Chen et al. 2023, `LSTMForTwoSeq`); gives what `lm.training` needs of a model."
+class LSTM(Trainable):
+    "A two-layer bidirectional LSTM over both texts (Chen et al. 2023, `LSTMForTwoSeq`); raises `ValueError` for sizes below 1 or a vocabulary without words."
     def __init__(
         self,
         task: Task,
@@ -69,19 +69,22 @@ class LSTM(nn.Module):
             self.lstm = nn.LSTM(embed, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0)
             self.linear = nn.Linear(8 * hidden, self.k)
 
-    def encode(self, e: Examples) -> list[dict[str, Any]]: return _encode(self, e)
-    def collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]: return _collate(rows)
+    def encode(self, e: Examples) -> list[dict[str, Any]]:
+        "Rows with 'input_ids' and 'b_ids', and 'label' where there is one."
+        return _encode(self, e)
 
-    def forward(self, input_ids: Tensor, lengths: Tensor, b_ids: Tensor, b_lengths: Tensor, label: Tensor | None = None) -> Tensor: # (b, k)
+    def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        "A padded batch: 'input_ids', 'b_ids' (b, t), 'lengths', 'b_lengths', 'label' (b,)."
+        return _collate(rows)
+
+    def forward(self, input_ids: Tensor, lengths: Tensor, b_ids: Tensor, b_lengths: Tensor, label: Tensor | None = None) -> Tensor:
+        "(b, k) scores."
         u, v = self._read(input_ids, lengths), self._read(b_ids, b_lengths)
         return self.linear(torch.cat([u, v, (u - v).abs(), u * v], 1))
 
     def _read(self, ids: Tensor, lengths: Tensor) -> Tensor: # (b, t), (b,) -> (b, 2 hidden)
         _, (last, _) = self.lstm(pack_padded_sequence(self.embedding(ids), lengths.cpu(), batch_first=True, enforce_sorted=False))
         return torch.cat([last[-2], last[-1]], 1)
-
-    def loss(self, label: Tensor, **batch: Tensor) -> tuple[Tensor, int]:
-        return F.cross_entropy(self(**batch), label, reduction='sum'), len(label)
 
 # %% ../../nbs/lm/14_baselines.ipynb #31f678eb
 def _encode(model: LSTM, e: Examples) -> list[dict[str, Any]]: # input_ids and b_ids: lists of int; label: int
@@ -92,7 +95,7 @@ def _encode(model: LSTM, e: Examples) -> list[dict[str, Any]]: # input_ids and b
     rows: list[dict[str, Any]] = [dict(input_ids=ids(a), b_ids=ids(b)) for a, b in zip(e.a, e.b if e.b is not None else [''] * len(e), strict=True)]
     return rows if e.label is None else [r | dict(label=int(y)) for r, y in zip(rows, e.label, strict=True)]
 
-def _collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]: # input_ids and b_ids (b, t), lengths and b_lengths (b,), label (b,)
+def _collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]: # input_ids and b_ids (b, t), lengths and b_lengths (b,), label (b,)
     "A padded batch."
     def pad(name): return pad_sequence([torch.tensor(r[name]) for r in rows], batch_first=True), torch.tensor([len(r[name]) for r in rows])
     (ids, lengths), (b_ids, b_lengths) = pad('input_ids'), pad('b_ids')
