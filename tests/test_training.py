@@ -1,6 +1,7 @@
 "Training: exact gradients, an order that covers, probes that change nothing, and runs that are killed and go on."
 import json, math, os, signal, subprocess, sys, textwrap
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 import numpy as np, pytest
 
@@ -184,9 +185,9 @@ def test_history_counts_tokens_and_padding():
 
 def test_the_world_of_the_caller_is_left_alone():
     torch.manual_seed(5)
-    before, m = torch.get_rng_state(), Words(dropout=.3).eval()
+    before, handler, m = torch.get_rng_state(), signal.getsignal(signal.SIGINT), Words(dropout=.3).eval()
     train(m, FIT, CFG, probes=dict(test=TEST), probe_steps=[0, 3], on_probe=lambda *_: None)
-    assert torch.equal(before, torch.get_rng_state()) and not m.training and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert torch.equal(before, torch.get_rng_state()) and not m.training and signal.getsignal(signal.SIGINT) is handler
 
 
 # ---- asking ---------------------------------------------------------------------------------------------------------
@@ -336,10 +337,11 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 def test_ctrl_c_keeps_the_run(tmp_path):
     "The signal waits for the end of the step, the checkpoint is written, and the same call goes on."
+    handler = signal.getsignal(signal.SIGINT)
     def hit(step, found): step == 4 and os.kill(os.getpid(), signal.SIGINT)
     def call(m, hook=None): return train(m, FIT, CFG, tmp_path, dict(test=TEST), range(0, 13, 2), on_probe=hook)
     with pytest.raises(KeyboardInterrupt, match='stopped after step 4 of 12; call train again with out='): call(Words(dropout=.4), hit)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     assert (tmp_path / 'checkpoint' / '00000004').is_dir()
     call(m := Words(dropout=.4, seed=5))
     train(whole := Words(dropout=.4), FIT, CFG)
@@ -452,3 +454,36 @@ def test_two_processes_are_one(tmp_path):
     np.testing.assert_allclose(two['losses'], h.losses, rtol=1e-5)
     np.testing.assert_allclose(two['weights'], weights(m), rtol=0, atol=2e-5)
     assert int(two['tokens']) == h.tokens and json.loads((tmp_path / 'run' / 'run.json').read_text())['processes'] == 2
+
+
+# ---- with models of transformers ------------------------------------------------------------------------------------------
+@cache
+def little_world():
+    from plcal_study.lm import models, testbed
+    world = testbed.text_world(k=2, bayes_accuracy=.9, length=(3, 20), seed=0)
+    task = replace(testbed.as_task(world, 40, 8, 24), template='{a} {m}')
+    return models, task, testbed.train_tokenizer([*testbed.lexicon(world), *task.words])
+
+@pytest.mark.parametrize('family, kind', [('bert', 'masked'), ('t5', 'seq2seq'), ('gpt_neox', 'causal'), ('gpt_neox', 'language model')])
+def test_models_of_every_kind_train_the_same_in_any_heap(family, kind, tmp_path):
+    "One step of eight rows is eight of one, and scores do not depend on the batch, for label words and for next tokens."
+    models, task, tokenizer = little_world()
+    def make():
+        body = models.build(family, 'nano', tokenizer, 'causal' if kind == 'language model' else kind)
+        return models.LanguageModel(body, tokenizer, 'causal', 24, pack=False) if kind == 'language model' else models.PromptClassifier(body, tokenizer, task, 32)
+    data = replace(task['train'], label=None, posterior=None) if kind == 'language model' else task['train']
+    cfg = Training(lr=1e-3, steps=6, batch=8, dropout='off')
+    whole, parts = make(), make()
+    np.testing.assert_allclose(train(whole, data, cfg).losses, train(parts, data, replace(cfg, micro=1)).losses, rtol=1e-4)
+    if kind == 'language model': assert T.mean_loss(whole, data, 1) == pytest.approx(T.mean_loss(whole, data), rel=1e-5)
+    else: np.testing.assert_allclose(T.predict(whole, task['test'], 1), T.predict(whole, task['test']), rtol=0, atol=1e-5)
+
+def test_a_masked_model_hides_the_same_words_however_it_is_batched(tmp_path):
+    "What is hidden is drawn by row from the seed of the step: in micro-batches, beside probes, and when its loss is measured twice."
+    models, task, tokenizer = little_world()
+    def make(): return models.LanguageModel(models.build('bert', 'nano', tokenizer, 'masked'), tokenizer, 'masked', 24, pack=False)
+    data, cfg = replace(task['train'], label=None, posterior=None), Training(lr=1e-3, steps=6, batch=8, dropout='off')
+    m = make()
+    h = train(m, data, cfg, probe_steps=[0, 3], on_probe=lambda *_: T.mean_loss(m, data))
+    np.testing.assert_allclose(h.losses, train(make(), data, replace(cfg, micro=1)).losses, rtol=1e-4)
+    assert T.mean_loss(m, data) == pytest.approx(T.mean_loss(m, data, 30), rel=1e-5) != T.mean_loss(m, data, seed=1)

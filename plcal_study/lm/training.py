@@ -447,6 +447,8 @@ class History:
     padding: float      # share of padding in what the model was given, in [0, 1)
     seconds: float      # wall time, with probes and checkpoints
 
+    def __repr__(self) -> str: return f'History({self.steps:,} steps, loss {self.losses[0]:.3f} to {self.losses[-1]:.3f}, {self.tokens:,} tokens, {self.padding:.1%} padding)'
+
 def _points(probe_steps: Iterable[int], steps: int, probes: Mapping[str, Examples], told: bool, kept: bool) -> list[int]: # increasing
     "The steps to probe at, or a `ValueError` that says what does not fit."
     at = sorted({int(s) for s in probe_steps})
