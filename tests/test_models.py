@@ -261,6 +261,14 @@ def test_a_head_says_what_transformers_says(family, task, tokenizer):
     with torch.no_grad(): alone = clf.model(input_ids=torch.tensor([ids]), **types).logits[0]
     torch.testing.assert_close(together[i], alone, rtol=0, atol=1e-5)
 
+def test_a_causal_head_learns_what_filling_is(tokenizer):
+    "A model from elsewhere may have no padding token in its config, and could then not find the last token."
+    model = build('gpt_neox', (2, 32, 2), tokenizer, 'classify', n_labels=2, seed=5, **loud('gpt_neox'))
+    clf = HeadClassifier(model, tokenizer, TASK)
+    expected = scores(clf, rows := clf.encode(FILMS))
+    model.config.pad_token_id = None
+    assert torch.equal(scores(HeadClassifier(model, tokenizer, TASK), rows), expected)
+
 def test_the_loss_is_a_sum(tokenizer):
     clf = HeadClassifier(build('bert', (1, 16, 2), tokenizer, 'classify', n_labels=2), tokenizer, TASK)
     rows = clf.encode(FILMS)

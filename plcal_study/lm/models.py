@@ -24,8 +24,9 @@ from transformers.utils import logging as _hf_logging
 from .examples import Examples, Task
 
 # %% auto #0
-__all__ = ['SIZES', 'KINDS', 'MINILM', 'Size', 'build', 'random_like', 'count', 'Trainable', 'pad', 'hidden', 'HeadClassifier',
-           'word_ids', 'PromptClassifier', 'LanguageModel', 'load', 'save', 'local_encoder']
+__all__ = ['SIZES', 'KINDS', 'MINILM', 'Size', 'build', 'random_like', 'count', 'Trainable', 'pad', 'hidden', 'TextClassifier',
+           'HeadClassifier', 'word_ids', 'PromptClassifier', 'DocumentModel', 'LanguageModel', 'load', 'save',
+           'local_encoder']
 
 # %% ../../nbs/lm/12_models.ipynb #3bd6868d
 class Size(NamedTuple):
@@ -235,8 +236,8 @@ def _frame(model, tokenizer, pair: bool) -> tuple[list[int], list[int], list[int
     return before, between, after
 
 # %% ../../nbs/lm/12_models.ipynb #9ed73985
-class _OnText(Trainable):
-    "What the two classifiers share: parts in, rows and batches out."
+class TextClassifier(Trainable):
+    "What the two classifiers share: parts in, rows and batches out. Use `HeadClassifier` or `PromptClassifier`."
     def __init__(self, model, tokenizer, task: Task, max_length: int, truncate: str):
         super().__init__()
         if truncate not in ('tail', 'head'): raise ValueError(f"truncate must be 'tail' or 'head', got {truncate!r}")
@@ -282,7 +283,7 @@ def _column(e: Examples, name: str) -> np.ndarray:
     return v
 
 # %% ../../nbs/lm/12_models.ipynb #ebfd76c4
-class HeadClassifier(_OnText):
+class HeadClassifier(TextClassifier):
     "A classification head on a pre-trained or random body."
     def __init__(self,
         model,                  # of kind 'classify', with as many labels as the task has classes
@@ -343,7 +344,7 @@ def _template(template: str, mask: list[int], tokenizer) -> tuple[list[list[int]
     return parts, where[0]
 
 # %% ../../nbs/lm/12_models.ipynb #114e442d
-class PromptClassifier(_OnText):
+class PromptClassifier(TextClassifier):
     "Verbalizer prompting, as in the code of Chen et al. 2023."
     def __init__(self,
         model,                  # of kind 'masked', 'seq2seq' or 'causal'
@@ -386,8 +387,8 @@ class PromptClassifier(_OnText):
         return torch.log(torch.softmax(z[:, self.words], -1) + 1e-15)
 
 # %% ../../nbs/lm/12_models.ipynb #00af7ef7
-class _OnDocuments(Trainable):
-    "Documents in, rows of tokens out."
+class DocumentModel(Trainable):
+    "Documents in, rows of tokens out. Use `LanguageModel`."
     def __init__(self, model, tokenizer, objective: str, max_length: int, pack: bool):
         super().__init__()
         _check_fit(model, tokenizer, max_length)
@@ -427,7 +428,7 @@ def _hide(ids: Tensor, mask: Tensor, special: Sequence[int], rate: float, mask_i
     return out, ids.masked_fill(~asked, -100)
 
 # %% ../../nbs/lm/12_models.ipynb #df177b64
-class LanguageModel(_OnDocuments):
+class LanguageModel(DocumentModel):
     "Next-token or masked-token prediction on plain text."
     def __init__(self,
         model,                     # of kind 'causal' or 'masked', as the objective
