@@ -34,6 +34,34 @@ def test_the_files_hold_every_digit_that_was_drawn(cohort, cells):
         np.testing.assert_array_equal(cells[key].scores['max_logit'], a.max_logit)
         np.testing.assert_array_equal(cells[key].correct, a.correct)
 
+def test_what_a_reader_saw_is_right_as_often_as_it_says():
+    "P(correct | words seen) and P(correct | the whole text) against the labels that the worlds drew, in three bands of each."
+    both = [(p, a.correct) for seed in range(4) for a in readers.readings(300, seed).values() for p in (a.given, a.posterior)]
+    for which in (0, 1):
+        p, hit = (np.concatenate([x[i] for x in both[which::2]]) for i in (0, 1))
+        for lo, hi in ((0, .5), (.5, .8), (.8, 1)):
+            rows = (p > lo) & (p <= hi)
+            assert abs(hit[rows].mean() - p[rows].mean()) < .03, (which, lo)    # answers of one question go together, so this is wider than a binomial
+
+def test_the_posterior_given_some_words_is_the_mean_over_the_others():
+    "Enumerated in a tiny world: every text that agrees with what was seen, weighted by its probability."
+    from plcal_study.lm.testbed import text_world
+    w = text_world(k=2, bayes_accuracy=.75, length=(3, 3), vocab=4, topics=1, seed=2)
+    text, seen = list(w.words[[2, 3, 2]]), (True, False, True)
+    rng = np.random.default_rng(0)
+    while (got := readers.glance(w, [' '.join(text)], .6, rng)[0].split()) != [v if s else w.words[0] for v, s in zip(text, seen, strict=True)]: pass
+    joint = np.zeros(2)
+    for v in range(4):
+        ids = [list(w.words).index(text[0]), v, list(w.words).index(text[2])]
+        joint += [np.prod([(1 - w.topical if w.topic[i] < 0 else w.topical) * np.exp(w.logp[y, i]) for i in ids]) / 2 for y in (0, 1)]
+    np.testing.assert_allclose(w.posterior([' '.join(got)])[0], joint / joint.sum())
+
+def test_true_errors_of_the_calibrated_and_of_the_others(records):
+    t = pages.read_record('truth', records).set_index('model')
+    assert (t.loc[['reader-A', 'reader-D']].true_ece15 < 1e-12).all() and (t.loc[['reader-B', 'reader-C', 'reader-F']].true_ece15 > .01).all()
+    assert (t.true_error >= t.true_ece15 - .05).all() and t.grouping_loss.groupby('model').mean().is_monotonic_decreasing # the more is seen, the less hides
+    assert np.corrcoef(t.ece15 - t.ece15_null, t.true_ece15)[0, 1] > .9
+
 def test_true_auroc_is_the_mean_over_all_grades():
     "Brute force: every way to grade six answers, weighted by its probability and its number of pairs."
     rng = np.random.default_rng([1, 25])
