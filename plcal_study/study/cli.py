@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     study = parts.add_parser('study', parents=[shared], help='run every page')
     study.add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='default: %(default)s')
     study.add_argument('--records-only', action='store_true', help='write the records into DIR itself; no figures, no pages')
+    study.add_argument('--scale', choices=SCALES, default='smoke', help='of the pages that train models; default: %(default)s')
     study.add_argument('--testbed', action='store_true', help='use readers of the testbed, whose truth is known, even where the data are here')
     _training(parts, shared)
     return top
@@ -76,6 +77,7 @@ def _training(parts, shared: argparse.ArgumentParser) -> None:
     run.add_argument('question', choices=list(QUESTIONS))
     run.add_argument('--scale', choices=SCALES, required=True, help='how much: see plcal --help')
     run.add_argument('--out', type=Path, metavar='DIR', help='default: results/QUESTION-SCALE')
+    run.add_argument('--records', type=Path, metavar='DIR', help='where the tables go that the page reads; default: records in the folder of --out')
     run.add_argument('--dry-run', action='store_true', help='list each cell with its estimated cost, and do nothing')
     run.add_argument('--workers', type=int, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
     run.add_argument('--only', metavar='PART', help='one part of the grid; no records are written')
@@ -138,7 +140,7 @@ def _cohort(a: argparse.Namespace) -> tuple[Cohort, pd.DataFrame | None]: # and 
     print(f'cohort: readers of the TESTBED, with known truth ({why}). No number below is about a real model.')
     return testbed_cohort()
 
-def _study(a: argparse.Namespace) -> None:
+def _study(a: argparse.Namespace) -> int:
     "plcal study."
     from plcal_study.study.claims import p_text
     from plcal_study.study.pages import PAGES, about, make_records, read_record, run_page
@@ -155,11 +157,23 @@ def _study(a: argparse.Namespace) -> None:
         print(f'  {v.verdict:11} {v.text}\n{"":14}{v.effect} {v.estimate:.3f} [{v.lo:.3f}, {v.hi:.3f}], p (Holm) {p_text(v.p_holm)}, n = {v.n} {v.unit}')
     if a.records_only:
         print(f'\nrecords: {folder}')
-        return
+        return 0
+    code = _trained(a, folder)
     from plcal_study.study.figures import draw_all
     draw_all(folder, a.out / 'figures', _bar('figures'))
-    pages = [run_page(page, folder, a.out / 'pages') for page in _bar('pages')(list(PAGES))]
+    pages = [run_page(page, folder, a.out / 'pages') for page in _bar('pages')([p for p in PAGES if any(folder.glob(f'{p}_*.csv'))])]
     print('\nThe results lie in', a.out.resolve(), *(f'\n  {p.relative_to(a.out)}' for p in pages), '\n  figures/  records/')
+    return code
+
+def _trained(a: argparse.Namespace, folder: Path) -> int:
+    "The questions that train models, at the scale asked for; their records go beside the others."
+    code = 0
+    for name in QUESTIONS:
+        own = _parser().parse_args(['run', name, '--scale', a.scale, '--out', str(a.out / f'{name}-{a.scale}'), '--records', str(folder)])
+        own.data_dir = a.data_dir
+        try: code |= _run(own)
+        except ImportError as e: print(f'\n{e}; its page is left out')
+    return code
 
 # %% ../../nbs/study/35_cli.ipynb #2a1bfe6b
 _LM = ('torch', 'transformers', 'datasets', 'accelerate', 'peft', 'safetensors', 'tokenizers') # of the extra lm
@@ -213,10 +227,10 @@ def _run_there(a: argparse.Namespace) -> int:
     out = a.out or Path('results') / f'{a.question}-{a.scale}'
     summary = run_grid(runs, q.work, out, a.workers, q.cost)
     print(f'{a.question} at scale {a.scale}: {summary}\nruns: {out / "runs"}')
-    if summary.code: print(f'no records are written before every cell is done: see `plcal status --out {out}`, and run the same command again')
-    elif a.only is None:
+    if summary.code: print(f'some cells failed, and the records do without them: see `plcal status --out {out}`; the same command tries them again')
+    if a.only is None:
         from plcal_study.study.pages import write_trained
-        print('records:', write_trained(q, out, a.scale))
+        print('records:', write_trained(q, out, a.scale, a.records) or 'none, as no cell is done')
     return summary.code
 
 # %% ../../nbs/study/35_cli.ipynb #d58ee219

@@ -106,10 +106,11 @@ def write_trained(
     question: ModuleType, # `plcal_study.study.q1`, …: states its grid, and reduces what its cells left
     out: str | Path,   # folder of `plcal run`
     scale: str,        # as it was run
-) -> Path | None:      # out/records; None if no cell has finished
-    "Write the records of a trained question beside its runs."
+    folder: Path | None = None, # of the records; None: out/records
+) -> Path | None:      # folder; None if no cell has finished
+    "Write the records of a trained question."
     frames = question.records(out, scale)
-    return write_records(Path(out) / 'records', frames, question.facts(out, scale), f"{question.__name__.rpartition('.')[2]}_about") if frames else None
+    return write_records(folder or Path(out) / 'records', frames, question.facts(out, scale), f"{question.__name__.rpartition('.')[2]}_about") if frames else None
 
 # %% ../../nbs/study/33_pages.ipynb #f264fde7
 def published_cohort(

@@ -481,10 +481,10 @@ def _testbed_evidence(probes: pd.DataFrame, ends: pd.DataFrame) -> dict[str, Tes
     "The claims in the testbed, where the truth decides."
     steps = quarter(probes[(probes.part == 'steps') & (probes.world == 'testbed')])
     out = {name: _over_seeds(steps, m) for name, m in (('right-rises', 'conf_right'), ('wrong-rises', 'conf_wrong'), ('not-learned', 'true_ece'))}
-    own = ends[(ends.world == 'testbed') & (ends.factor == 'pretraining') & (ends.model == 'bert')].pivot_table(index='seed', columns='init', values='true_ece').dropna()
-    out['pretraining-helps'] = mean_difference(own.pretrained.to_numpy(), own.random.to_numpy())._replace(method='paired t over seeds')
+    own = ends[(ends.world == 'testbed') & (ends.factor == 'pretraining') & (ends.model == 'bert')].pivot_table(index='seed', columns='init', values='true_ece').reindex(columns=['pretrained', 'random']).dropna()
+    if len(own) > 1: out['pretraining-helps'] = mean_difference(own.pretrained.to_numpy(), own.random.to_numpy())._replace(method='paired t over seeds')
     ladder = ends[(ends.factor == 'scale')][['seed', 'x', 'true_ece']].dropna()
-    if ladder.seed.nunique() >= 3: out['larger-helps'] = mixed_model(ladder, 'true_ece ~ x', 'seed')['x']
+    if ladder.seed.nunique() >= 3 and ladder.x.nunique() >= 2: out['larger-helps'] = mixed_model(ladder, 'true_ece ~ x', 'seed')['x']
     return out
 
 def evidence(
