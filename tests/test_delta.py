@@ -303,6 +303,13 @@ def test_one_bit_of_the_base_is_enough(tmp_path):
     with torch.no_grad(): clf.model.bert.encoder.layer[1].output.dense.weight[3, 4] += 1e-6
     with pytest.raises(ValueError, match='the weights are not'): load_delta(clf, file)
 
+def test_the_same_weights_in_another_order_are_another_base(tmp_path):
+    file = save_delta(lora(prompted('bert'), 2), tmp_path / 'd')
+    clf = prompted('bert')
+    layers = clf.model.bert.encoder.layer
+    layers[0], layers[1] = layers[1], layers[0]
+    with pytest.raises(ValueError, match='the weights are not'): load_delta(clf, file)
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     file = save_delta(shake(adapter(prompted('bert'), 2)), tmp_path / 'd')
     was = file.read_bytes()

@@ -186,10 +186,10 @@ def _hash(p: Tensor) -> str:
     return h.hexdigest()
 
 def _base(clf: Trainable) -> dict[str, str]:
-    "What the frozen part is: family, form, shapes, weights, whatever the names of its parameters have become."
+    "What the frozen part is: family, form, shapes, weights in their order, whatever the names have become."
     model, base = _plain(clf.model), _parts(clf)['base'].values()
     form = f'a head for {clf.k} classes' if (kind := _kind(model)) == 'classify' else f'a {kind} language model'
-    def one(parts): return sha256(' '.join(sorted(parts)).encode()).hexdigest()
+    def one(parts): return sha256(' '.join(parts).encode()).hexdigest()
     return dict(family=model.config.model_type, form=form, shapes=one(str(tuple(p.shape)) for p in base), weights=one(map(_hash, base)))
 
 def save_delta(
