@@ -1,8 +1,8 @@
 "A question as `plcal run` knows them, whose cells take no time: each does what its task says."
-import json, os, signal, sys, time
+import json, os, signal, sys, threading, time
 from pathlib import Path
 import pandas as pd
-from plcal_study.study.runs import Run, read_run
+from plcal_study.study.runs import Run, read_run, run_id
 
 def grid(scale):
     if scale == 'paper': return [Run('fake', f'part{i % 3}', 'write', 'coin', seed=i, scale=scale) for i in range(1000)]
@@ -11,7 +11,7 @@ def grid(scale):
 def cost(run): return float(run.seed + 1)
 
 def records(out, scale):
-    cells = [json.loads((read_run(out, r) / 'said.json').read_text()) for r in grid(scale)]
+    cells = [json.loads((read_run(out, r) / 'said.json').read_text()) for r in grid(scale) if (Path(out) / 'runs' / run_id(r)).is_dir()]
     return dict(fake_cells=pd.DataFrame([dict(seed=c['seed'], threads=c['threads']) for c in cells]))
 
 def facts(out, scale): return dict(scale=scale, cells=len(grid(scale)))
@@ -25,6 +25,9 @@ def work(run, folder):
 
 def _write(run, folder): pass
 def _print(run, folder): print('loss 0.5'); print('a warning', file=sys.stderr)
+def _late(run, folder):
+    print('in time')
+    threading.Timer(.2, lambda: print('late')).start()
 def _sleep(run, folder): time.sleep(run.n_train / 1000)
 def _wait(run, folder):
     while not (folder.parent.parent / 'enough').exists(): time.sleep(.02)

@@ -86,6 +86,11 @@ def test_longest_first(tmp_path):
     go(grid, tmp_path, workers=1, cost=fake_question.cost)
     assert began(tmp_path) == [f'write {i}' for i in (5, 4, 3, 2, 1, 0)]
 
+def test_what_is_printed_late_is_not_added_to_a_finished_cell(tmp_path):
+    late, other = cells('late', 'sleep', n_train=700)
+    go([late, other], tmp_path)
+    assert (read_run(tmp_path, late) / 'log.txt').read_text() == 'in time\n'
+
 def test_the_importer_of_runs_needs_neither_torch_nor_pandas():
     script = "import sys, plcal_study.study.runs; print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout.strip() == '[]'
@@ -129,7 +134,9 @@ def test_a_fault_of_the_runner_itself_is_raised_and_leaves_no_worker(tmp_path, m
     def full(path, **_):
         if path.name == 'run.json': raise OSError(28, 'No space left on device')
     monkeypatch.setattr(runs, '_write_json', full)
+    start = time.monotonic()
     with pytest.raises(OSError, match='No space left'): go(cells('write', 'sleep', n_train=30_000), tmp_path)
+    assert time.monotonic() - start < 15
     until(lambda: not any(alive(int(p.read_text())) for p in (tmp_path / 'runs').rglob('pid')))
     assert not list((tmp_path / 'runs').glob('.*.lock'))
 
@@ -179,11 +186,12 @@ def test_a_runner_gives_signs_of_life(tmp_path, monkeypatch):
     run = cells('wait')[0]
     lock, partial, seen = tmp_path / 'runs' / f'.{run_id(run)}.lock', tmp_path / 'runs' / f'.{run_id(run)}.partial', []
     def look():
-        until(lambda: (partial / '.seconds').exists())
-        os.utime(lock, (0, 0))
-        until(lambda: lock.stat().st_mtime > 0 and float((partial / '.seconds').read_text() or 0) > .5, 5)
-        seen.append(True)
-        (tmp_path / 'enough').touch()
+        try:
+            until(lambda: (partial / '.seconds').exists())
+            os.utime(lock, (0, 0))
+            until(lambda: lock.stat().st_mtime > 0 and float((partial / '.seconds').read_text() or 0) > .5, 5)
+            seen.append(True)
+        finally: (tmp_path / 'enough').touch()
     t = threading.Thread(target=look); t.start()
     go([run], tmp_path); t.join()
     assert seen and not (read_run(tmp_path, run) / '.seconds').exists()
