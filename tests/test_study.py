@@ -59,6 +59,7 @@ def test_the_posterior_given_some_words_is_the_mean_over_the_others():
 def test_true_errors_of_the_calibrated_and_of_the_others(records):
     t = pages.read_record('truth', records).set_index('model')
     assert (t.loc[['reader-A', 'reader-D']].true_ece15 < 1e-12).all() and (t.loc[['reader-B', 'reader-C', 'reader-F']].true_ece15 > .01).all()
+    assert (t.loc[['reader-A', 'reader-D']].true_error > .05).all()                       # calibrated, and yet far from the truth of each text
     assert (t.true_error >= t.true_ece15 - .05).all() and t.grouping_loss.groupby('model').mean().is_monotonic_decreasing # the more is seen, the less hides
     assert np.corrcoef(t.ece15 - t.ece15_null, t.true_ece15)[0, 1] > .9
 
