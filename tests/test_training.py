@@ -453,7 +453,7 @@ def test_two_processes_are_one(tmp_path):
     h = train(m := NextWord(), FIT, Training(lr=.01, epochs=2, batch=7, micro=2, clip=.5))
     np.testing.assert_allclose(two['losses'], h.losses, rtol=1e-5)
     np.testing.assert_allclose(two['weights'], weights(m), rtol=0, atol=2e-5)
-    assert int(two['tokens']) == h.tokens and json.loads((tmp_path / 'run' / 'run.json').read_text())['processes'] == 2
+    assert int(two['tokens']) == h.tokens and json.loads((tmp_path / 'run' / 'training.json').read_text())['processes'] == 2
 
 
 # ---- with models of transformers ------------------------------------------------------------------------------------------

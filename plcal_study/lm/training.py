@@ -358,13 +358,13 @@ def _differences(a: Any, b: Any, name: str = '') -> Iterator[str]:
 # %% ../../nbs/lm/15_training.ipynb #0eccd7ff
 def _home(out: str | Path, identity: dict) -> Path:
     "The folder of this run, new or its own; a folder of another run is refused."
-    home, card = Path(out), Path(out, 'run.json')
+    home, card = Path(out), Path(out, 'training.json')
     if card.exists():
         try: known = json.loads(card.read_text())
         except ValueError: raise ValueError(f"{card} is damaged; choose another folder, or delete this one to begin anew") from None
         if other := list(_differences(known, identity)):
             raise ValueError(f"{home} holds another run: {'; '.join(other)}. Choose another folder, or delete this one to begin anew")
-    elif any((home / n).exists() for n in ('checkpoint', 'probes')): raise ValueError(f"{home} holds the results of a run that left no run.json; choose another folder, or delete them")
+    elif any((home / n).exists() for n in ('checkpoint', 'probes')): raise ValueError(f"{home} holds the results of a run that left no training.json; choose another folder, or delete them")
     (home / 'probes').mkdir(parents=True, exist_ok=True)
     atomic_write(card, json.dumps(identity, indent=1))
     return home
