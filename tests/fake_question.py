@@ -14,7 +14,7 @@ def records(out, scale):
     cells = [json.loads((read_run(out, r) / 'said.json').read_text()) for r in grid(scale) if (Path(out) / 'runs' / run_id(r)).is_dir()]
     return dict(fake_cells=pd.DataFrame([dict(seed=c['seed'], threads=c['threads']) for c in cells]))
 
-def facts(out, scale): return dict(scale=scale, cells=len(grid(scale)))
+def provenance(out, scale): return dict(scale=scale, cells=len(grid(scale)))
 
 def work(run, folder):
     with open(folder.parent.parent / 'began.txt', 'a') as f: f.write(f'{run.task} {run.seed}\n')

@@ -26,9 +26,12 @@ def imported(p):
     for n in ast.walk(ast.parse((ROOT / 'plcal_study' / Path(*here)).with_suffix('.py').read_text())):
         if isinstance(n, ast.ImportFrom) and n.level:
             above = here[:len(here) - n.level]
-            if n.module: yield '.'.join([*above, *n.module.split('.')])
+            if n.module and n.module not in FLOORS: yield '.'.join([*above, *n.module.split('.')])
+            elif n.module: yield from (f'{n.module}.{a.name}' for a in n.names)
             else: yield from ('.'.join([*above, a.name]) for a in n.names)
-        elif isinstance(n, ast.ImportFrom) and (n.module or '').startswith('plcal_study.'): yield n.module.removeprefix('plcal_study.')
+        elif isinstance(n, ast.ImportFrom) and (n.module or '').startswith('plcal_study.'):
+            m = n.module.removeprefix('plcal_study.')
+            yield from (f'{m}.{a.name}' for a in n.names) if m in FLOORS else [m]
         elif isinstance(n, ast.Import): yield from (a.name.removeprefix('plcal_study.') for a in n.names if a.name.startswith('plcal_study.'))
 
 

@@ -41,6 +41,7 @@ Without data and without a network, `plcal study` runs on readers of the testbed
 Exit status: 0 done, 1 the input or the data are at fault (the message says how), 2 wrong usage, 130 interrupted.
 """
 
+# %% ../../nbs/study/35_cli.ipynb #e0a71203
 def _parser() -> argparse.ArgumentParser:
     "The options of every part of the command."
     shape = argparse.RawDescriptionHelpFormatter
@@ -128,7 +129,7 @@ def _reproduce(a: argparse.Namespace) -> None:
         print(f"figures: {a.out / 'figures'}")
     print(f"ledger: {a.out / 'ledger.csv'}\ntables: {a.out}")
 
-# %% ../../nbs/study/35_cli.ipynb #69004efe
+# %% ../../nbs/study/35_cli.ipynb #f85bfa67
 def _cohort(a: argparse.Namespace) -> tuple[Cohort, pd.DataFrame | None]: # and the truth, of one from the testbed
     "The published cohort if it can be had, else one from the testbed, and a word on which it is."
     from plcal_study.study.pages import published_cohort, testbed_cohort
@@ -140,6 +141,7 @@ def _cohort(a: argparse.Namespace) -> tuple[Cohort, pd.DataFrame | None]: # and 
     print(f'cohort: readers of the TESTBED, with known truth ({why}). No number below is about a real model.')
     return testbed_cohort()
 
+# %% ../../nbs/study/35_cli.ipynb #69004efe
 def _study(a: argparse.Namespace) -> int:
     "plcal study."
     from plcal_study.study.claims import p_text

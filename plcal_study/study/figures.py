@@ -258,20 +258,21 @@ NAMES = {'world-easy': 'testbed, easy', 'world-medium': 'testbed, medium', 'worl
 _RIGHT, _WRONG, _ACC, _TRUE, _ECE = '#0072B2', '#D55E00', '.35', '#009E73', '#CC79A7'
 
 def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str, str, str, str]]) -> Figure:
-    "Upper row: confidence and accuracy by step; lower row: measures of calibration."
+    "By step: confidence and accuracy, measures of calibration, proper scores."
     d = read_record('q1_dynamics', folder)
     d = d[(d.world == world) & (d.model == model) & (d.init == 'pretrained')]
     sets = [t for t in NAMES if t in set(d.task)]
-    fig, axes = _trained(folder, 2.2 * len(sets) + 1.2, 4.6, 2, len(sets), sharex='col', sharey='row')
-    for t, top, bottom in zip(sets, axes[0], axes[1], strict=True):
+    fig, axes = _trained(folder, 2.2 * len(sets) + 1.2, 6.2, 3, len(sets), sharex='col', sharey='row')
+    for t, (top, middle, bottom) in zip(sets, axes.T, strict=True):
         own = d[d.task == t]
         for metric, color, label, ls in (('conf_right', _RIGHT, 'confidence, right answers', '-'), ('conf_wrong', _WRONG, 'confidence, wrong answers', '-'), ('accuracy', _ACC, 'accuracy', '--')): _band(top, own, metric, color, label, ls)
-        for metric, color, label, ls in lower: _band(bottom, own, metric, color, label, ls)
+        for metric, color, label, ls in lower: _band(middle, own, metric, color, label, ls)
+        for metric, color, label, ls in (('nll', '#E69F00', 'NLL, nats', '-'), ('brier', '#56B4E9', 'Brier score', '-')): _band(bottom, own, metric, color, label, ls)
         top.set_title(f'{NAMES[t]} ({own.seeds.max()} seeds)', fontsize=9)
         bottom.set(xscale='log')
         bottom.xaxis.set_minor_formatter(NullFormatter())
-        bottom.axhline(0, color='.8', lw=.8)
-    axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylabel='miscalibration')
+        middle.axhline(0, color='.8', lw=.8)
+    axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylabel='miscalibration'); axes[2, 0].set(ylim=(0, None), ylabel='proper score')
     fig.supxlabel(f'training step + 1 (log scale); bands: 95% intervals over seeds; {about(folder, "q1_about")["questions"][world]:,} questions a probe', fontsize=9)
     handles = [h for ax in axes[:, 0] for h in zip(*ax.get_legend_handles_labels(), strict=True)]
     fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False)

@@ -110,7 +110,7 @@ def write_trained(
 ) -> Path | None:      # folder; None if no cell has finished
     "Write the records of a trained question."
     frames = question.records(out, scale)
-    return write_records(folder or Path(out) / 'records', frames, question.facts(out, scale), f"{question.__name__.rpartition('.')[2]}_about") if frames else None
+    return write_records(folder or Path(out) / 'records', frames, question.provenance(out, scale), f"{question.__name__.rpartition('.')[2]}_about") if frames else None
 
 # %% ../../nbs/study/33_pages.ipynb #f264fde7
 def published_cohort(

@@ -16,7 +16,7 @@ from ..lm import examples, tasks, testbed
 from ..lm.examples import Examples, Task
 from ..measure.calibrators import cross_fit, fit_temperature
 from ..measure.inference import Test, holm, mean_difference, mixed_model
-from ..measure.metrics import auroc, brier, ece, ece_null, nll, true_calibration_error, true_ece
+from ..measure.metrics import auroc, brier, ece, ece_null, grouping_loss, nll, true_calibration_error, true_ece
 from ..measure.predictions import Predictions, atomic_write, load
 from .claims import Claim, Evidence, judge
 from .runs import SCALES, Run
@@ -25,7 +25,7 @@ from .runs import SCALES, Run
 __all__ = ['WORLDS', 'REAL', 'LADDER', 'N_TEST', 'FACTORS', 'HUB', 'TRAIN', 'METRICS', 'CLAIMS', 'grid', 'cost', 'world_of',
            'task_of', 'model_of', 'probe_steps', 'work', 'recalibration_gain', 'summary', 'finished', 'probe_table',
            'band', 'bands', 'levels', 'slopes', 'crossed', 'ratio', 't_test', 'quarter', 'weakest', 'stack', 'evidence',
-           'records', 'facts']
+           'records', 'provenance']
 
 # %% ../../nbs/study/26_q1.ipynb #03c63265
 WORLDS = {'world-easy': .97, 'world-medium': .85, 'world-hard': .70} # how often the best possible reader is right, of 4 classes
@@ -282,11 +282,11 @@ def summary(
                ece15=ece(c, ok), ece15_null=ece_null(c, draws=200).mean, brier=brier(p.probs, p.label), nll=nll(np.maximum(np.log(np.maximum(p.probs, 1e-12)), -27.6), p.label),
                gain=recalibration_gain(p).mean(), auroc=auroc(c, ok) if both else np.nan)
     if (truth := p.scores.get('true_posterior')) is not None:
-        row |= dict(true_error=true_calibration_error(c, truth), true_ece=true_ece(c, truth, 10), true_conf=truth.mean())
+        row |= dict(true_error=true_calibration_error(c, truth), true_ece=true_ece(c, truth, 10), grouping_loss=grouping_loss(c, truth, 10), true_conf=truth.mean())
     return {k: float(v) for k, v in row.items()}
 
 # %% ../../nbs/study/26_q1.ipynb #5a0d340a
-METRICS = ('accuracy', 'conf', 'conf_right', 'conf_wrong', 'ece15', 'ece15_null', 'brier', 'nll', 'gain', 'auroc', 'true_error', 'true_ece', 'true_conf')
+METRICS = ('accuracy', 'conf', 'conf_right', 'conf_wrong', 'ece15', 'ece15_null', 'brier', 'nll', 'gain', 'auroc', 'true_error', 'true_ece', 'grouping_loss', 'true_conf')
 
 def finished(
     out: str | Path, # of `plcal run`
@@ -517,7 +517,7 @@ def records(
                 q1_slopes=slopes(ends, probes), q1_verdicts=judge(evidence(cells, probes, scale)))
 
 # %% ../../nbs/study/26_q1.ipynb #dbe3b2ee
-def facts(
+def provenance(
     out: str | Path, # folder of `plcal run`
     scale: str,
 ) -> dict[str, object]:

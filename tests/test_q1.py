@@ -1,0 +1,173 @@
+"The grids of q1, one cell of them, and the way from predictions to verdicts, on cells whose truth is made up here."
+import json
+from dataclasses import asdict
+import numpy as np, pandas as pd, pytest
+from plcal_study.measure.predictions import from_logits, load
+from plcal_study.study import pages, q1
+from plcal_study.study.claims import judge
+from plcal_study.study.runs import Run, run_id
+
+STEPS = (0, 1, 4, 16, 64)
+
+def cell(task, seed, sharpness, part='steps', model='bert', init='pretrained', n=600, **more):
+    "One cell: logits grow by `sharpness[i]` at probe i over what is calibrated, labels follow the calibrated ones."
+    world = task in q1.WORLDS
+    rng = np.random.default_rng([seed if world else 0, len(task)])
+    z = rng.normal(size=(n, 4)) * 1.2
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    label = (p.cumsum(1) > rng.random((n, 1))).argmax(1)
+    noise = np.random.default_rng([seed, 7]).normal(size=(n, 4)) * .05
+    run = Run('q1', part, task, model, init=init, seed=seed, n_train=1024, **more)
+    probes = []
+    for step, s in zip(STEPS, sharpness, strict=True):
+        logits = s * (z + noise)
+        truth = dict(true_posterior=p[np.arange(n), logits.argmax(1)]) if world else {}
+        probes.append(from_logits(logits, label, np.arange(n), dict(step=step), **truth))
+    return asdict(run) | dict(id=run_id(run), params=1000, trainable=1000, last=STEPS[-1], n_train=1024, n_test=n, k=4, seconds=1.), probes
+
+def study(sharpness, tasks, random=(1, 1, 1, 1, 1), model='bert'):
+    out = []
+    for seed in range(5):
+        out += [cell(t, seed, sharpness, model=model) for t in tasks]
+        out += [cell(t, seed, random, 'pretraining', model, 'random') for t in (tasks if model == 'minilm' else ['world-medium'])]
+    return out
+
+def verdicts(cells): return judge(q1.evidence(cells, q1.probe_table(cells), 'laptop')).set_index('claim')
+
+# ---- grids -----------------------------------------------------------------------------------------------------------
+def test_every_scale_has_a_grid_without_twins():
+    for scale in ('smoke', 'laptop', 'colab', 'paper'):
+        cells = q1.grid(scale)
+        assert len({run_id(c) for c in cells}) == len(cells) and {c.scale for c in cells} == {scale}
+        assert {'steps', 'samples', 'tunable', 'scale', 'pretraining'} == {c.part for c in cells}
+    with pytest.raises(ValueError, match='scale must be one of smoke, laptop, colab, paper'): q1.grid('huge')
+
+def test_the_laptop_has_five_seeds_of_everything_and_fits_its_budget():
+    cells = pd.DataFrame([asdict(c) for c in q1.grid('laptop')])
+    assert set(cells.groupby([c for c in cells.columns if c != 'seed']).seed.nunique()) == {5}
+    assert sum(map(q1.cost, q1.grid('laptop'))) / 2 < 35 * 60
+
+def test_the_paper_grid_is_that_of_the_source():
+    cells = q1.grid('paper')
+    for model in ('google', 't5-base', 'roberta-base')[1:]:
+        own = [c for c in cells if c.model == model]
+        assert {c.task for c in own} == {'sst2', 'ag_news', 'mnli', 'yahoo'}
+        assert {c.delta_size for c in own if c.delta == 'adapter'} == {1, 4, 16, 64, 256, 1024}
+        assert {(c.delta_size, c.lr) for c in own if c.delta == 'soft_prompt'} == {(n, lr) for n in (1, 5, 10, 20, 50) for lr in (5e-3, 1e-5)}
+        shots = sorted({c.per_class for c in own if c.part == 'samples' and c.task == 'sst2'})
+        assert shots == [2**i for i in range(12)] and 2 * shots[-1] <= 6920 < 4 * shots[-1]
+        assert {c.order for c in own if c.part == 'samples' and c.task == 'mnli'} == {'openprompt', 'hf'}
+        assert {c.dropout for c in own if c.part == 'steps'} == {'on', 'off'}
+        seeds = {k: len({c.seed for c in own if c.per_class == k and c.task == 'sst2'}) for k in (64, 512, 1024)}
+        assert seeds == {64: 5, 512: 3, 1024: 1}
+    scale = [c for c in cells if c.part == 'scale']
+    assert {c.batch for c in scale} == {8} and {c.model for c in scale} == {'t5-small', 't5-base', 't5-large', 't5-3b', *(f'bert-{s}' for s in ('tiny', 'mini', 'small', 'medium', 'base', 'large'))}
+    assert {c.model for c in cells if c.part == 'pretraining'} == {'t5-base', 'roberta-base', 'lstm', 'tfidf', 'bow'}
+    assert all(c.probe_every == 100 and c.epochs in (5, 10) for c in cells)
+
+# ---- one cell --------------------------------------------------------------------------------------------------------
+def test_a_cell_leaves_its_probes_and_is_the_same_again(tmp_path):
+    run = next(c for c in q1.grid('smoke') if c.part == 'steps')
+    for name in 'ab':
+        folder = tmp_path / name / 'runs' / 'x'
+        folder.mkdir(parents=True)
+        q1.work(run, folder)
+    a, b = ([load(f) for f in sorted((tmp_path / n / 'runs' / 'x' / 'probes').glob('*'))] for n in 'ab')
+    info = json.loads((tmp_path / 'a' / 'runs' / 'x' / 'cell.json').read_text())
+    assert [p.meta['step'] for p in a] == list(q1.probe_steps(run, info['last'])) and info['last'] == 64 // 16 * 2
+    assert all(np.array_equal(p.logits, q.logits) and 'true_posterior' in p.scores for p, q in zip(a, b, strict=True))
+    assert not np.array_equal(a[0].logits, a[-1].logits) and not (tmp_path / 'a' / 'runs' / 'x' / 'checkpoint').exists()
+
+def test_seeds_have_worlds_of_their_own_and_shots_are_per_class():
+    run = next(c for c in q1.grid('laptop') if c.part == 'samples' and c.per_class == 4)
+    task = q1.task_of(run)
+    assert np.bincount(task['train'].label).tolist() == [4] * 4 and len(task['test']) == q1.N_TEST['world']
+    other = next(c for c in q1.grid('laptop') if c.part == 'samples' and c.per_class == 4 and c.seed != run.seed)
+    assert q1.task_of(other)['test'].a[0] != task['test'].a[0] and q1.task_of(other).words != task.words
+
+def test_every_seed_answers_the_same_questions_of_real_text(plaut_data):
+    runs = [c for c in q1.grid('laptop') if c.part == 'steps' and c.task == 'sst2'][:2]
+    a, b = map(q1.task_of, runs)
+    assert a['test'].uid.tolist() == b['test'].uid.tolist() and len(a['test']) == q1.N_TEST['real']
+    assert set(a['train'].uid) != set(b['train'].uid) and len(a['train']) == len(b['train']) == 256
+
+# ---- from predictions to numbers -------------------------------------------------------------------------------------
+def test_a_probe_is_summed_up_as_defined():
+    _, probes = cell('world-hard', 1, (1, 1, 1, 1, 3))
+    p, s = probes[-1], q1.summary(probes[-1])
+    assert s['accuracy'] == p.correct.mean() and np.isclose(s['conf_wrong'], p.conf[~p.correct].mean()) and np.isclose(s['conf_right'], p.conf[p.correct].mean())
+    np.testing.assert_allclose(s['nll'], -np.log(p.probs[np.arange(len(p)), p.label]).mean(), rtol=1e-9)
+    np.testing.assert_allclose(s['true_error'], np.abs(p.conf - p.scores['true_posterior']).mean())
+    assert s['gain'] > .1 and abs(q1.summary(probes[0])['gain']) < .01, 'what is three times too sure gains, what is calibrated does not'
+    assert abs(s['true_conf'] - s['accuracy']) < .05
+
+def test_all_right_has_no_confidence_in_wrong_answers():
+    p = from_logits(np.eye(4)[[0, 1, 2, 3] * 10] * 5., np.array([0, 1, 2, 3] * 10))
+    s = q1.summary(p)
+    assert np.isnan(s['conf_wrong']) and np.isnan(s['auroc']) and s['accuracy'] == 1
+
+def test_the_quarter_is_the_last_probe_within_it():
+    probes = q1.probe_table([cell('world-medium', 0, (1, 1, 2, 3, 4))])
+    q = q1.quarter(probes)
+    assert q.early_step.tolist() == [16] and q.step.tolist() == [64] # 16 of 64 is within the first quarter
+    assert q.conf.item() > q.early_conf.item()
+
+def test_levels_know_their_factor():
+    cells = study((1, 1, 1, 1, 1), list(q1.WORLDS))
+    cells += [cell('world-medium', s, (1,) * 5, 'tunable', delta='adapter', delta_size=4) for s in range(5)] + [cell('world-medium', s, (1,) * 5, 'scale', size='1x16') for s in range(5)]
+    ends = q1.levels(q1.probe_table(cells))
+    assert set(ends[ends.factor == 'difficulty'].level) == set(q1.WORLDS)
+    assert set(ends[ends.factor == 'tunable'].level) == {'all', 'adapter 4'} and set(ends[ends.factor == 'scale'].task) == {'world-medium'}
+    assert set(ends[ends.factor == 'pretraining'].level) == {'bert, pretrained', 'bert, random'}
+    assert (ends.step == ends['last']).all()
+
+def test_slopes_find_the_effect_that_was_put_in():
+    rng = np.random.default_rng([3, 26])
+    ends = pd.DataFrame([dict(world='testbed', factor='scale', task='t', seed=s, x=float(x), nll=.1 * x + .05 * s + rng.normal(0, .01)) for s in range(5) for x in range(5)])
+    got = q1.slopes(ends, pd.DataFrame(dict(part=[], step=[])), ['nll'])
+    row = got[got.factor == 'scale'].iloc[0]
+    assert row.lo < .1 < row.hi and row.p_holm < .001 and row.seeds == 5
+
+def test_crossed_intervals_cover():
+    "Both seeds and questions vary; the interval must hold the mean of the population."
+    held = []
+    for rep in range(60):
+        rng = np.random.default_rng([rep, 26])
+        x = rng.normal(size=(5, 1)) * .5 + rng.normal(size=(1, 80)) + rng.normal(size=(5, 80))
+        est, se = q1.crossed(q1.ratio(x, np.ones_like(x)), 5, 80, draws=200, seed=rep)
+        t = q1.t_test(est, se, 4, 80, '')
+        held.append(t.lo <= 0 <= t.hi)
+    assert np.mean(held) >= .88
+
+# ---- verdicts --------------------------------------------------------------------------------------------------------
+def test_models_that_grow_too_sure_replicate_the_source():
+    v = verdicts(study((1, 1, 1, 1.2, 4), list(q1.WORLDS)))
+    assert v.loc[['wrong-rises-testbed', 'right-rises-testbed', 'not-learned-testbed'], 'verdict'].tolist() == ['replicates'] * 3
+    assert v.verdict['pretraining-helps-testbed'] == 'contradicts' # the random twin stayed calibrated
+
+def test_models_that_come_to_be_calibrated_contradict_it():
+    v = verdicts(study((1, 1, 1, 4, 1), list(q1.WORLDS), random=(4,) * 5))
+    assert v.verdict['not-learned-testbed'] == v.verdict['wrong-rises-testbed'] == 'contradicts'
+    assert v.verdict['pretraining-helps-testbed'] == 'replicates'
+
+def test_the_same_on_real_text():
+    v = verdicts(study((1, 1, 1, 1, 1), list(q1.WORLDS)) + study((1, 1, 1, 1, 4), list(q1.REAL), model='minilm'))
+    assert v.loc[['wrong-rises-real', 'not-learned-real'], 'verdict'].tolist() == ['replicates'] * 2 and v.verdict['pretraining-helps-real'] == 'contradicts'
+    assert v.verdict['not-learned-testbed'] == 'contradicts' and v.n['wrong-rises-real'] == 4 * 600
+
+def test_seeds_that_answered_other_questions_are_refused():
+    cells = [cell('sst2', s, (1,) * 5, model='minilm') for s in range(2)]
+    p = cells[1][1][-1]
+    cells[1][1][-1] = from_logits(p.logits, p.label, np.arange(len(p)) + 1, p.meta)
+    with pytest.raises(ValueError, match='did not answer the same questions'): q1.stack(cells)
+
+# ---- the committed records -------------------------------------------------------------------------------------------
+def test_committed_records_follow_from_the_committed_probes():
+    probes = pages.read_record('q1_probes').fillna({'size': '', 'delta': '', 'init': ''})
+    probes['delta'] = probes.delta.fillna('')
+    ends = q1.levels(probes)
+    own = pages.read_record('q1_verdicts').set_index('claim')
+    for name, t in q1._testbed_evidence(probes, ends).items():
+        np.testing.assert_allclose([own.estimate[f'{name}-testbed'], own.lo[f'{name}-testbed']], [t.estimate, t.lo], atol=2e-4)
+    facts = pages.about(name='q1_about')
+    assert facts['scale'] == 'laptop' and facts['cells'] == facts['planned'] == len(q1.grid('laptop')) == probes.id.nunique()
