@@ -171,3 +171,13 @@ def test_committed_records_follow_from_the_committed_probes():
         np.testing.assert_allclose([own.estimate[f'{name}-testbed'], own.lo[f'{name}-testbed']], [t.estimate, t.lo], atol=2e-4)
     facts = pages.about(name='q1_about')
     assert facts['scale'] == 'laptop' and facts['cells'] == facts['planned'] == len(q1.grid('laptop')) == probes.id.nunique()
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize('scale', ['smoke', 'laptop', 'colab', 'paper'])
+def test_a_dry_run_lists_each_cell_with_its_cost(scale, capsys, tmp_path, monkeypatch):
+    from plcal_study.study.cli import main
+    monkeypatch.chdir(tmp_path)
+    assert main(['run', 'q1', '--scale', scale, '--dry-run', '--workers', '2']) == 0
+    out, cells = capsys.readouterr().out, q1.grid(scale)
+    assert {run_id(c) for c in cells} <= {line.split()[0] for line in out.splitlines()} and f'in all {len(cells):,} cells' in out
+    assert not any(tmp_path.iterdir())

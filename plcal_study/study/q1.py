@@ -215,8 +215,11 @@ def model_of(
     task: Task,
     shared: Path,   # where checkpoints lie that cells share
 ):                  # a `Trainable`
-    "The model of a cell before training; deltas are put in place, the rest of the model frozen."
+    "The model of a cell before training, deltas in place; raises `ValueError` for a model or delta that there is not."
     from plcal_study.lm import baselines, delta, models
+    parts: dict[str, Callable] = {'': lambda clf, n: clf, 'adapter': delta.adapter, 'soft_prompt': delta.soft_prompt, 'lora': delta.lora}
+    if run.delta not in parts: raise ValueError(f"delta must be {', '.join(filter(None, parts))} or '', got {run.delta!r}")
+    if run.model not in ('bert', 'minilm', 'lstm', *HUB): raise ValueError(f"model must be bert, minilm, lstm or one of {', '.join(HUB)}, got {run.model!r}")
     if run.model == 'lstm':
         small = dict(zip(('layers', 'hidden'), _shape(run.size), strict=True)) | dict(embed=64, max_length=64) if run.size else {}
         return baselines.LSTM(task, baselines.vocabulary(task['train']), seed=run.seed, **small)
@@ -227,7 +230,7 @@ def model_of(
     else:
         model, tokenizer = _source(HUB[run.model][0], 'seq2seq' if run.model.startswith('t5') else 'masked', run)
         clf = models.PromptClassifier(model, tokenizer, task)
-    return {'': lambda c, n: c, 'adapter': delta.adapter, 'soft_prompt': delta.soft_prompt, 'lora': delta.lora}[run.delta](clf, run.delta_size)
+    return parts[run.delta](clf, run.delta_size)
 
 # %% ../../nbs/study/26_q1.ipynb #1e1b52fe
 def probe_steps(
