@@ -32,6 +32,28 @@ def test_the_rule_of_a_positive_claim(lo, hi, p, verdict): assert decide(claim('
                                                 (.05, .4, .01, 'contradicts'), (.05, .4, .06, 'undecided'), (-.9, -.4, .01, 'contradicts')])
 def test_the_rule_of_an_absence(lo, hi, p, verdict): assert decide(claim('0'), lo, hi, p) == verdict
 
+@pytest.mark.parametrize('lo, hi, p, verdict', [ # of 'not-', smallest effect .3
+    (.1, .9, .01, 'replicates'), (-.29, .9, .5, 'replicates'), (-.29, -.1, .01, 'replicates'), (-.9, -.1, .01, 'contradicts'), (-.3, -.1, .01, 'contradicts'),
+    (-.9, -.31, .049, 'contradicts'), (-.9, -.31, .05, 'undecided'), (-.31, .2, .5, 'undecided'), (-.31, .2, .01, 'undecided'), (-.3, .2, .5, 'undecided')])
+def test_the_rule_of_a_denial(lo, hi, p, verdict):
+    assert decide(claim('not-'), lo, hi, p) == verdict
+    assert decide(claim('not+'), -hi, -lo, p) == verdict, 'and its mirror image'
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(NUMBERS, NUMBERS, st.one_of(st.floats(0, 1), st.floats(0, .05)), st.sampled_from('+-'))
+def test_what_speaks_for_a_claim_speaks_against_its_denial(a, b, p, sign):
+    lo, hi = sorted((a, b))
+    other = dict(replicates='contradicts', contradicts='replicates', undecided='undecided')
+    assert decide(claim('not' + sign), lo, hi, p) == other[decide(claim(sign), lo, hi, p)]
+
+@pytest.mark.parametrize('says, rule', [
+    ('+', 'lies above 0 with Holm-adjusted p < 0.05 and its far end is at least 0.3; contradicts if it lies wholly below 0.3;'),
+    ('-', 'lies below 0 with Holm-adjusted p < 0.05 and its far end is at most -0.3; contradicts if it lies wholly above -0.3;'),
+    ('not+', 'lies wholly below 0.3; contradicts if it lies above 0 with Holm-adjusted p < 0.05 and its far end is at least 0.3;'),
+    ('not-', 'lies wholly above -0.3; contradicts if it lies below 0 with Holm-adjusted p < 0.05 and its far end is at most -0.3;')])
+def test_the_rule_in_words_is_the_rule(says, rule):
+    assert claim(says).rule == f'Replicates if the 95% interval of the effect {rule} otherwise undecided.'
+
 def test_p_values_are_adjusted_over_all_claims_of_the_source():
     many = judge([evidence(.6, .4, .8, .04, id=f'c{i}') for i in range(3)])
     alone = judge([evidence(.6, .4, .8, .04)])
@@ -56,6 +78,11 @@ def test_the_table_names_every_claim_and_links_its_page():
     v = judge([evidence(.6, .4, .8, 1e-6, id='a'), evidence(.6, -.4, .8, .5, id='b')])
     text = verdict_table(v, {'q0': 'research/q0.ipynb'})
     assert text.count('[q0](research/q0.ipynb)') == 2 and '**replicates**' in text and '< 0.001' in text
+
+def test_p_stands_beside_claims_with_a_direction_and_their_denials_alone():
+    says = ('+', '-', '0', 'not+', 'not-')
+    rows = verdict_table(judge([evidence(.1, 0, .2, .004, id=f'c{i}', says=s) for i, s in enumerate(says)])).splitlines()[2:]
+    assert [r.split(' | ')[3] for r in rows] == ['0.020', '0.020', '–', '0.020', '0.020']
 
 def test_p_text_never_shows_a_bare_zero():
     assert [p_text(p) for p in (0, 1e-9, .0009, .001, .0494, 1)] == ['< 0.001', '< 0.001', '< 0.001', '0.001', '0.049', '1.000']

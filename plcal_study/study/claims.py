@@ -23,11 +23,11 @@ class Claim:
     text: str     # what the source says, in our words
     page: str     # the page that judges it, e.g. 'q5'
     effect: str   # what is estimated, with its unit
-    says: Literal['+', '-', '0'] # the effect is positive, negative, or too small to matter
+    says: Literal['+', '-', '0', 'not+', 'not-'] # the effect is positive, negative, too small to matter, not positive, not negative
     sesoi: float  # smallest effect of interest, > 0, in the unit of the effect
 
     def __post_init__(self):
-        if self.says not in ('+', '-', '0'): raise ValueError(f"says must be '+', '-' or '0', got {self.says!r}")
+        if self.says not in ('+', '-', '0', 'not+', 'not-'): raise ValueError(f"says must be '+', '-', '0', 'not+' or 'not-', got {self.says!r}")
         if not self.sesoi > 0: raise ValueError(f"sesoi must be positive, got {self.sesoi}; below which effect would the claim be empty?")
 
     @property
@@ -36,10 +36,11 @@ class Claim:
         if self.says == '0':
             return (f"Replicates if the 95% interval of the {self.effect} lies inside ±{self.sesoi:g}; contradicts if it excludes 0 (Holm-adjusted p < 0.05) "
                     "and is not inside; otherwise undecided.")
-        sign, side = ('above', 'below') if self.says == '+' else ('below', 'above')
-        s = self.sesoi if self.says == '+' else -self.sesoi
-        return (f"Replicates if the 95% interval of the {self.effect} lies {sign} 0 with Holm-adjusted p < 0.05 and its far end is "
-                f"{'at least' if self.says == '+' else 'at most'} {s:g}; contradicts if it lies wholly {side} {s:g}; otherwise undecided.")
+        up = self.says[-1] == '+'
+        sign, side, far, s = ('above', 'below', 'at least', self.sesoi) if up else ('below', 'above', 'at most', -self.sesoi)
+        there = f"lies {sign} 0 with Holm-adjusted p < 0.05 and its far end is {far} {s:g}"
+        yes, no = (there, f"lies wholly {side} {s:g}") if len(self.says) == 1 else (f"lies wholly {side} {s:g}", there)
+        return f"Replicates if the 95% interval of the {self.effect} {yes}; contradicts if it {no}; otherwise undecided."
 
 # %% ../../nbs/study/22_claims.ipynb #574a2adc
 def decide(
@@ -53,9 +54,11 @@ def decide(
     if claim.says == '0':
         if -claim.sesoi < lo and hi < claim.sesoi: return 'replicates'
         return 'contradicts' if p_holm < .05 and not lo <= 0 <= hi else 'undecided'
-    if claim.says == '-': lo, hi = -hi, -lo
-    if hi < claim.sesoi: return 'contradicts'
-    return 'replicates' if lo > 0 and p_holm < .05 else 'undecided'
+    if claim.says[-1] == '-': lo, hi = -hi, -lo
+    denied = claim.says.startswith('not')
+    if hi < claim.sesoi: return 'replicates' if denied else 'contradicts'
+    if not (lo > 0 and p_holm < .05): return 'undecided'
+    return 'contradicts' if denied else 'replicates'
 
 # %% ../../nbs/study/22_claims.ipynb #e814daee
 @dataclass(frozen=True)
