@@ -1,5 +1,5 @@
 "Tasks: the right rows, the right labels, nothing in two splits, and the same from files and from the hub."
-import json, os, re, subprocess, sys, unicodedata
+import json, os, re, string, subprocess, sys, unicodedata
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,14 @@ def plain(text):
     "A normalisation of its own: letters and digits of the decomposed text, in lower case, all else a space."
     small = text.lower() if text.isascii() else ''.join(c for c in unicodedata.normalize('NFKD', text.casefold()) if not unicodedata.combining(c))
     return ' '.join(small.translate(NO_LETTER if small.isascii() else {ord(c): ' ' for c in set(small) if not c.isalnum()}).split()) or text.strip()
+
+def fields_are_there(t):
+    "Every field of the template is a column of every split, and no text is left out of the prompt."
+    asked = {f for _, f, _, _ in string.Formatter().parse(t.template) if f is not None}
+    for s, e in t.splits.items():
+        have = {'a', *e.extra} | ({'b'} if e.b is not None else set())
+        assert asked - {'m'} <= have, f'{t.name}, {s}: the template {t.template!r} asks for {asked - have - {"m"}}'
+        assert not t.template or have & {'a', 'b'} <= asked, f'{t.name}, {s}: {t.template!r} leaves out {(have & {"a", "b"}) - asked}'
 
 # ---- the manifest
 
@@ -95,6 +103,9 @@ def test_first_rows_are_those_of_the_files(raw):
     news = {u: (a, b, y) for e in task('ag_news').splits.values() for u, a, b, y in zip(e.uid, e.a, e.b, e.label, strict=True)}
     assert news['ag_news-test-0'][0] == 'Fears for T N pension after talks' and task('ag_news').classes[news['ag_news-test-0'][2]] == 'Business'
     assert news['ag_news-test-1'][1].startswith('SPACE.com - TORONTO, Canada -- A second team of rocketeers'), 'a backslash is a line break'
+
+@pytest.mark.parametrize('name', HERE)
+def test_the_template_s_fields_are_in_the_files(raw, name): fields_are_there(task(name))
 
 # ---- the templates of the source, letter by letter (papers.md 1.3: a and b for the texts)
 
@@ -256,6 +267,8 @@ def hub(tmp_path_factory):
 
 def test_every_hub_task_has_a_mirror(): assert set(HUB) == set(WITH_HUB)
 
+def test_every_task_is_read_one_way_or_the_other(): assert set(TASKS) == {*HERE, *WITH_HUB, 'dsc'}, 'dsc: see test_sets_that_we_could_not_see_are_read_by_their_description'
+
 @pytest.mark.parametrize('name', WITH_HUB)
 def test_the_hub_is_read(hub, tmp_path, monkeypatch, name):
     monkeypatch.setenv('PLCAL_HUB', str(hub / name))
@@ -263,11 +276,13 @@ def test_the_hub_is_read(hub, tmp_path, monkeypatch, name):
     t, m = load_task(name, 'hub'), manifest().loc[name]
     assert t.source['came'] == 'hub' and t.source['hub_id'] == m.hub_id and t.source['pinned'] == bool(re.fullmatch('[0-9a-f]{40}', m.revision))
     assert (t.source['revision'], t.source['splits']) == (m.revision, m.hub_splits)
+    fields_are_there(t)
     if m.kind in ('text', 'pair'):
         for e in t.splits.values():
             meant = [MEANING[name][int(u.rsplit('-', 1)[1]) % len(MEANING[name])] for u in e.uid] if name != 'anli' else [MEANING[name][int(a.split()[-1]) % 3] for a in e.a]
             assert [t.classes[y] for y in e.label] == meant
     if m.kind == 'choice': check_choice(name, t)
+    if name == 'ag_news': assert t.template.format(m='sports', a='A title and a body') == 'A sports news : A title and a body' and t['train'].b is None
     if name == 'wikitext2': assert len(t['test']) == 2 and t['test'].a[0].split() == '= One = test words = = Part = = test more'.split()
     if name == 'lambada': assert (t['test'].a[0], t['test'].extra['answer'][0]) == ('the word 0 is', 'last0')
     if name == 'trex': assert sum(len(e) for e in t.splits.values()) == 30 and t['test'].a[0].startswith('The capital of Land')
@@ -319,6 +334,7 @@ def test_sets_that_we_could_not_see_are_read_by_their_description(tmp_path):
     assert t['test'].a.tolist() == ['Baby test good', 'Baby test bad', 'Books test good', 'Books test bad'] and t['test'].label.tolist() == [1, 0, 1, 0] and t['test'].cluster.tolist() == ['Baby'] * 2 + ['Books'] * 2
     (tmp_path / 'implicit_hate/implicit_hate_v1_stg1_posts.tsv').write_text('post\tclass\none\tnot_hate\ntwo\timplicit_hate\nthree\texplicit_hate\n')
     t2 = load_task('implicit_hate', tmp_path)
+    fields_are_there(t); fields_are_there(t2)
     assert t2['test'].label.tolist() == [0, 1, 1] and t.source['checked'] is t2.source['checked'] is False and t.source['came'] == 'files'
     (tmp_path / 'implicit_hate/implicit_hate_v1_stg1_posts.tsv').write_text('post\tclass\none\tnot hate\n')
     with pytest.raises(ValueError, match="label 'not hate' is none of"): load_task('implicit_hate', tmp_path)
@@ -327,7 +343,9 @@ def test_a_whole_training_file_is_used_where_it_is(raw, tmp_path):
     (tmp_path / 'ag_news').mkdir()
     (tmp_path / 'ag_news/test.csv').write_bytes((raw / 'ag_news/test.csv').read_bytes())
     (tmp_path / 'ag_news/train.csv').write_text('\n'.join(f'"{i % 4 + 1}","title {i}","body"' for i in range(100)))
-    assert len(load_task('ag_news', tmp_path)['test']) == 7600 and len(load_task('ag_news', tmp_path)['train']) == 95
+    t = load_task('ag_news', tmp_path)
+    assert len(t['test']) == 7600 and len(t['train']) == 95
+    fields_are_there(t)
 
 # ---- a bare install
 

@@ -16,7 +16,7 @@ import plcal_study
 from .examples import Examples, Task, cut, disjoint, normalise, take
 
 # %% auto #0
-__all__ = ['THREE', 'SENTIMENT', 'POLAR', 'TREC', 'TOXIC', 'NLI', 'ORDERS', 'ASK', 'TASKS', 'data_dir', 'facts', 'manifest',
+__all__ = ['THREE', 'SENTIMENT', 'POLAR', 'TREC', 'TOXIC', 'NLI', 'ORDERS', 'ASK', 'TASKS', 'data_dir', 'own_data', 'manifest',
            'files', 'read_raw', 'parse_csv', 'parse_jsonl', 'read_csv', 'read_jsonl', 'to_examples', 'ways', 'read_hub',
            'pick', 'build', 'sst2', 'sst5', 'sst3', 'amazon_food', 'dynasent', 'dsc', 'semeval', 'review_sentences',
            'yelp_sentences', 'amazon_sentences', 'ag_news', 'yahoo', 'trec', 'civil_comments', 'hate_speech18',
@@ -35,7 +35,7 @@ def data_dir(
     if not Path(said).is_dir(): raise FileNotFoundError(f"{'data folder' if path else 'PLCAL_DATA names'} {str(said)!r}, which is no folder; make it or correct the name")
     return Path(said)
 
-def facts(
+def own_data(
     *parts: str, # of the path below `data/`, e.g. 'published', 'plaut2024.csv'
 ) -> Path:
     "A file of the project's own `data/`, in a checkout or in an installed package."
@@ -48,12 +48,12 @@ def facts(
 @cache
 def manifest() -> pd.DataFrame: # a row a task, by name
     "What `data/tasks.csv` says of every task."
-    return pd.read_csv(facts('tasks.csv'), dtype=str, keep_default_na=False).set_index('name')
+    return pd.read_csv(own_data('tasks.csv'), dtype=str, keep_default_na=False).set_index('name')
 
 @cache
 def files() -> dict[str, tuple[int, str]]: # 'folder/file' → bytes, sha256
     "The raw files that are known, from `data/task_files.csv`."
-    t = pd.read_csv(facts('task_files.csv'), dtype=dict(sha256=str))
+    t = pd.read_csv(own_data('task_files.csv'), dtype=dict(sha256=str))
     return {f: (int(n), h) for f, n, h in zip(t.file, t.bytes, t.sha256, strict=True)}
 
 # %% ../../nbs/lm/09_tasks.ipynb #b19e3593
@@ -321,7 +321,8 @@ def ag_news(
         if (root / 'ag_news/train.csv').is_file(): return split({f: one(f) for f in ('train', 'test')})
         return cut(one('test'), dict(train=.6, val=.2, test=.2), seed)
     def hub(t): return split({f: to_examples(clean(pick(t[f], a='text', label='label')), f'ag_news-{f}', '0123') for f in ('train', 'test')})
-    return build('ag_news', data, raw, hub, ('World', 'Sports', 'Business', 'Sci/Tech'), ('politics', 'sports', 'business', 'technology'), 'A {m} news : {a} {b}', seed=seed)
+    t = build('ag_news', data, raw, hub, ('World', 'Sports', 'Business', 'Sci/Tech'), ('politics', 'sports', 'business', 'technology'), 'A {m} news : {a} {b}', seed=seed)
+    return replace(t, template='A {m} news : {a}') if t.source['came'] == 'hub' else t # the same prompt, as the one text is title and description
 
 def yahoo(
     data: str | Path | None = None, # 'hub' or None; no original files are read

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 import hashlib, io, os, tarfile, tempfile, urllib.error, urllib.request, zlib
 import pandas as pd
-from ..lm.tasks import data_dir, facts as facts
+from ..lm.tasks import data_dir, own_data
+
+facts = own_data # what the project itself holds, beside the data of others in `data_dir`
 
 # %% auto #0
-__all__ = ['DATASETS', 'MAX_BYTES', 'DataSet', 'dataset', 'manifest', 'locate', 'find', 'read_texts', 'content_hash',
+__all__ = ['facts', 'DATASETS', 'MAX_BYTES', 'DataSet', 'dataset', 'manifest', 'locate', 'find', 'read_texts', 'content_hash',
            'check_content', 'get']
 
 # %% ../../nbs/study/21_data.ipynb #edeccf6d
