@@ -1,7 +1,10 @@
 """Compare speed with peers: `make bench`, or `python benchmarks/run.py [NAME …] [--authors DIR]`.
 
 Peers are installed into an environment of their own.  Each measurement runs in a fresh process on one core, ours and the
-peer's in turn, so that a ratio compares neighbours in time.  Records go to `benchmarks/results/`."""
+peer's in turn, so that a ratio compares neighbours in time.  After measure.py come plaut2024.py, in the same environment,
+and testbed.py, facts.py and training.py in the project's own, with the interpreter that runs this: training needs the extra
+`lm`, which has its peer, and takes about ten minutes.  Records go to `benchmarks/results/`.  One that fails
+does not keep the others from running; its name is the last line, and the exit status is 1."""
 import argparse, ast, hashlib, json, os, platform, subprocess, sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 here = Path(__file__).resolve().parent
 root, env, results = here.parent, here.parent / ".venv-bench", here / "results"
 python = env / "bin" / "python"
+OURS = ("testbed", "facts", "training")  # run in the project's own environment
 
 
 def install():
@@ -65,7 +69,9 @@ def main():
     if a.names: return
     results.mkdir(exist_ok=True)
     (results / "measure.json").write_text(json.dumps(record, indent=1) + "\n")
-    subprocess.run([python, here / "plaut2024.py", *(["--authors", a.authors] if a.authors else [])], check=True)
-    if not all(r["check"]["agree"] for r in record["speed"]): sys.exit("some answers differ from the peer's")
+    failed = [] if all(r["check"]["agree"] for r in record["speed"]) else ["measure.py (some answers differ from the peer's)"]
+    rest = [[python, here / "plaut2024.py", *(["--authors", a.authors] if a.authors else [])], *([sys.executable, here / f"{name}.py"] for name in OURS)]
+    failed += [command[1].name for command in rest if subprocess.run(command).returncode]
+    if failed: sys.exit(f"failed: {', '.join(failed)}")
 
 if __name__ == "__main__": main()
