@@ -134,7 +134,8 @@ def fit_temperature(
     if flag:
         return Temperature(1 / b, 0., np.inf, float(_rows(z, right, b)[0].mean()), len(z), on, flag)
     se = 1 / np.sqrt(h * len(z)) if p.cluster is None else _se_mean(_rows(z, right, b)[1], p.cluster) / h
-    return Temperature(1 / b, float(np.exp(-1.96 * se / b) / b), float(np.exp(1.96 * se / b) / b), float(nll), len(z), on)
+    with np.errstate(over='ignore'): lo, hi = np.exp(np.array([-1.96, 1.96]) * se / b) / b # an upper end beyond all numbers is inf
+    return Temperature(1 / b, float(lo), float(hi), float(nll), len(z), on)
 
 # %% ../../nbs/measure/04_calibrators.ipynb #bbe3a225
 def _se_mean(x: np.ndarray, cluster: np.ndarray | None) -> float:

@@ -4,38 +4,42 @@
 
 # %% ../../nbs/study/26_q1.ipynb #c858c8f4
 from __future__ import annotations
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 import json, math, os, shutil, tempfile
 import numpy as np
 import pandas as pd
+import plcal_study
 from scipy.stats import t as student
 from ..lm import examples, tasks, testbed
 from ..lm.examples import Examples, Task
 from ..measure.calibrators import cross_fit, fit_temperature
-from ..measure.inference import Test, holm, mean_difference, mixed_model
+from ..measure.inference import Test, holm, mean_difference
 from ..measure.metrics import auroc, brier, ece, ece_null, grouping_loss, nll, true_calibration_error, true_ece
 from ..measure.predictions import Predictions, atomic_write, load
 from .claims import Claim, Evidence, judge
-from .runs import SCALES, Run
+from .runs import SCALES, Run, read_cell
 
 # %% auto #0
-__all__ = ['WORLDS', 'REAL', 'LADDER', 'N_TEST', 'FACTORS', 'HUB', 'TRAIN', 'METRICS', 'CLAIMS', 'grid', 'cost', 'world_of',
-           'task_of', 'model_of', 'probe_steps', 'work', 'recalibration_gain', 'summary', 'finished', 'probe_table',
-           'band', 'bands', 'levels', 'slopes', 'crossed', 'ratio', 't_test', 'quarter', 'weakest', 'stack', 'evidence',
-           'records', 'provenance']
+__all__ = ['WORLDS', 'REAL', 'LADDER', 'N_TEST', 'FACTORS', 'HUB', 'TRAIN', 'TEST', 'EVERY', 'CLASSES', 'METRICS', 'SETTING',
+           'CLAIMS', 'ABLE', 'grid', 'probe_steps', 'cost', 'world_of', 'task_of', 'model_of', 'work',
+           'recalibration_gain', 'summary', 'finished', 'probe_table', 'band', 'bands', 'levels', 'slopes', 'halves',
+           'over_seeds', 'crossed', 'ratio', 't_test', 'stack', 'change', 'testbed_effects', 'real_changes',
+           'real_effects', 'rises', 'weakest', 'evidence', 'records', 'provenance']
 
 # %% ../../nbs/study/26_q1.ipynb #03c63265
 WORLDS = {'world-easy': .97, 'world-medium': .85, 'world-hard': .70} # how often the best possible reader is right, of 4 classes
 REAL = ('sst2', 'ag_news', 'trec', 'mnli')
 LADDER = ('1x16', '1x32', '2x64', '2x128', '4x128')                 # layers x width of the BERTs of the testbed
-N_TEST = dict(world=1500, real=250)                                 # questions at each probe
+N_TEST = dict(world=4000, real=200)                                 # questions at each probe
 FACTORS = ('difficulty', 'samples', 'steps', 'tunable', 'scale', 'pretraining')
 
 _world = partial(Run, question='q1', part='steps', probes=8, task='world-medium', model='bert', size='2x64', n_train=1024, epochs=10, lr=1e-3)
-_real = partial(Run, question='q1', part='steps', probes=6, model='minilm', n_train=256, epochs=5, lr=2e-4)
+_real = partial(Run, question='q1', part='steps', probes=5, model='minilm', n_train=200, epochs=5, lr=2e-4)
 _DELTAS: list[dict] = [dict(delta='adapter', delta_size=b, lr=1e-3) for b in (1, 4, 16, 64)] + [dict(delta='soft_prompt', delta_size=n, lr=5e-3) for n in (1, 5, 10, 20)]
 _BASELINES: dict[str, dict] = dict(lstm=dict(size='1x64', lr=1e-3, epochs=10), tfidf={}, bow={})
 
@@ -66,31 +70,33 @@ def _laptop_real(seeds: Iterable[int]) -> list[Run]:
 # %% ../../nbs/study/26_q1.ipynb #70bdc83a
 _smoke_world = partial(_world, size='1x16', n_train=64, epochs=2, probes=3)
 
-HUB = { # model of the source: name on the hub, parameters
+HUB = { # model of the source: name on the hub, with @revision where one is pinned, and parameters
     't5-small': ('google-t5/t5-small', 60.5e6), 't5-base': ('google-t5/t5-base', 222.9e6), 't5-large': ('google-t5/t5-large', 737.7e6), 't5-3b': ('google-t5/t5-3b', 2851.6e6),
     'roberta-base': ('FacebookAI/roberta-base', 124.6e6), 'bert-tiny': ('google/bert_uncased_L-2_H-128_A-2', 4.4e6), 'bert-mini': ('google/bert_uncased_L-4_H-256_A-4', 11.2e6),
     'bert-small': ('google/bert_uncased_L-4_H-512_A-8', 28.8e6), 'bert-medium': ('google/bert_uncased_L-8_H-512_A-8', 41.4e6),
     'bert-base': ('google-bert/bert-base-uncased', 109.5e6), 'bert-large': ('google-bert/bert-large-uncased', 335.1e6)}
 TRAIN = dict(sst2=6_920, ag_news=120_000, mnli=392_702, yahoo=1_400_000) # examples of the source's tasks
+TEST = dict(sst2=1_821, ag_news=7_600, mnli=9_815, yahoo=60_000)
+EVERY = dict(sst2=100, ag_news=100, mnli=5000, yahoo=2000)               # steps between the probes that the source keeps
+CLASSES = dict(sst2=2, trec=6, mnli=3, yahoo=10)                         # the others have 4
 
-def _paper(models: Iterable[str], sets: Iterable[str], bert: Iterable[str], t5: Iterable[str], repeats: Callable[[int], int], n_train: int, seeds: int) -> list[Run]:
+def _paper(models: Iterable[str], sets: Iterable[str], ladder: Iterable[str], repeats: Callable[[int], int], n_train: int, seeds: int) -> list[Run]:
     "The grid of Chen et al. 2023 (§1.5 of their scripts), over some of its models and data sets."
     cells: list[Run] = []
-    run = partial(Run, question='q1', n_train=n_train, probe_every=100)
-    k = dict(sst2=2, ag_news=4, mnli=3, yahoo=10)
+    run = partial(Run, question='q1', n_train=n_train)
     for m, t in ((m, t) for m in models for t in sets):
         size = min(n_train or TRAIN[t], TRAIN[t])
         for s in range(seeds):
-            cells += [run(part='steps', task=t, model=m, dropout=d, seed=s) for d in ('on', 'off')]
+            cells += [run(part='steps', task=t, model=m, dropout=d, probe_every=EVERY[t] if not n_train else 50, seed=s) for d in ('on', 'off')]
             cells += [run(part='tunable', task=t, model=m, delta='adapter', delta_size=b, seed=s) for b in (1, 4, 16, 64, 256, 1024)]
             cells += [run(part='tunable', task=t, model=m, delta='soft_prompt', delta_size=n, lr=lr, seed=s) for n in (1, 5, 10, 20, 50) for lr in (5e-3, 1e-5)]
             cells += [run(part='pretraining', task=t, model=m, init='random', dropout=d, seed=s) for d in ('on', 'always')]
-        for i in range(int(math.log2(size / k[t])) + 1):
+        for i in range(int(math.log2(size / CLASSES.get(t, 4))) + 1):
             cells += [run(part='samples', task=t, model=m, n_train=0, per_class=2**i, order=o, seed=s) for s in range(repeats(2**i)) for o in (('openprompt', 'hf') if t == 'mnli' else ('',))]
     for t in sets:
         for s in range(seeds):
-            cells += [run(part='scale', task=t, model=m, batch=8, seed=s) for m in (*t5, *bert)]
-            cells += [run(part='pretraining', task=t, model='lstm', init='random', lr=1e-3, epochs=5, seed=s)]
+            cells += [run(part='scale', task=t, model=m, batch=8, seed=s) for m in ladder]
+            cells += [run(part='pretraining', task=t, model='lstm', init='random', lr=1e-3, epochs=5, dropout=d, seed=s) for d in ('on', 'always')]
             cells += [run(part='pretraining', task=t, model=m, init='random', seed=s) for m in ('tfidf', 'bow')]
     return cells
 
@@ -106,12 +112,20 @@ def _grid(scale: str) -> list[Run]:
     "The cells of a scale."
     if scale == 'smoke': return _laptop(range(2), _smoke_world, ('1x16', '1x32'), (1, 4))
     if scale == 'laptop': return _laptop(range(5)) + _laptop_real(range(5))
-    bert, t5 = [m for m in HUB if m.startswith('bert')], [m for m in HUB if m.startswith('t5')]
-    if scale == 'colab': return _paper(['roberta-base', 't5-small'], ['sst2', 'ag_news', 'mnli'], bert[:-1], t5[:2], lambda shots: 5 if shots < 100 else 3, 2000, 3)
-    return _paper(['t5-base', 'roberta-base'], list(TRAIN), bert, t5, lambda shots: 5 if shots < 100 else 3 if shots < 1000 else 1, 0, 1)
+    if scale == 'colab': return _paper(['bert-small'], ['sst2', 'ag_news', 'mnli'], ['bert-tiny', 'bert-mini', 'bert-medium', 'bert-base', 'roberta-base', 't5-small'], lambda shots: 5 if shots < 100 else 3, 500, 2)
+    return _paper(['t5-base', 'roberta-base'], list(TRAIN), [m for m in HUB if m[:2] in ('t5', 'be')], lambda shots: 5 if shots < 100 else 3 if shots < 1000 else 1, 0, 1)
+
+# %% ../../nbs/study/26_q1.ipynb #4fa1c85e
+def probe_steps(
+    run: Run,
+    last: int, # steps in all, at least 1
+) -> list[int]: # increasing, from 0 to `last`
+    "Steps at which a cell is asked: `run.probes` log-spaced ones, or one every `run.probe_every`, and always 0, the middle and the last."
+    spaced = np.round(np.geomspace(1, last, run.probes)).astype(int).tolist() if run.probes else range(run.probe_every, last, run.probe_every) if run.probe_every else []
+    return sorted({0, last // 2, last, *spaced})
 
 # %% ../../nbs/study/26_q1.ipynb #dab7d3c7
-_RATE = dict(laptop=4e10, encoder=1e11, colab=1.5e13, paper=1e14) # operations a second: one core measured; T4-class and A100-class assumed
+_RATE = dict(laptop=4e10, encoder=9e10, colab=4e12, paper=1.5e13) # operations a second in float32: one core measured; T4-class and A100-class assumed
 
 def _parameters(run: Run) -> float:
     "Parameters that each token meets, roughly."
@@ -127,19 +141,18 @@ def _shape(size: str) -> tuple[int, int]: # layers, width
 
 def _examples(run: Run) -> int:
     "Training examples of a cell."
-    k = dict(sst2=2, trec=6, mnli=3, yahoo=10).get(run.task, 4)
-    return run.per_class * k or min(run.n_train or 10**9, TRAIN.get(run.task, 10**9))
+    return run.per_class * CLASSES.get(run.task, 4) or min(run.n_train or 10**9, TRAIN.get(run.task, 10**9))
 
 def cost(
     run: Run,
 ) -> float: # seconds
     "What a cell will take, roughly: on one core for the small models, on one GPU for those of the hub."
-    if run.model in ('tfidf', 'bow'): return .5 + _examples(run) / 500
-    hub = run.model in HUB or (run.model == 'lstm' and not run.size)
-    rate = _RATE['paper' if _examples(run) > 2000 else 'colab'] if hub else _RATE['encoder' if run.model == 'minilm' else 'laptop']
-    tokens = 128 if hub else 20 if run.task in WORLDS else 32
-    probes = run.probes + 1 if run.probes else _examples(run) * run.epochs / run.batch / (run.probe_every or 100)
-    seen = 6 * _examples(run) * run.epochs + 2 * probes * (2000 if hub else N_TEST['world' if run.task in WORLDS else 'real'])
+    n, small = _examples(run), run.scale in ('smoke', 'laptop')
+    if run.model in ('tfidf', 'bow'): return .5 + n / 500
+    rate = _RATE[run.scale] if not small else _RATE['encoder' if run.model == 'minilm' else 'laptop']
+    tokens = dict(sst2=24, trec=14).get(run.task, 20 if run.task in WORLDS else 32) if small else 128
+    asked = TEST.get(run.task, 2000) if not small else N_TEST['world' if run.task in WORLDS else 'real']
+    seen = 6 * n * run.epochs + 2 * asked * len(probe_steps(run, max(1, math.ceil(n / run.batch) * run.epochs)))
     return 1. + seen * tokens * _parameters(run) / rate
 
 # %% ../../nbs/study/26_q1.ipynb #30ebf6f8
@@ -158,8 +171,9 @@ def task_of(
         task = testbed.as_task(world_of(run), n, 16, N_TEST['world'], seed=run.seed, name=run.task)
         test = task['test']
     else:
-        task = own = tasks.mnli(order=run.order) if run.order else tasks.load_task(run.task)
-        test = examples.sample(own['test'], N_TEST['real'], 0) if run.scale == 'laptop' else own['test']
+        data = 'hub' if run.scale in ('colab', 'paper') else None # the files that lie at hand are samples of some of them
+        task = tasks.mnli(data, order=run.order) if run.order else tasks.load_task(run.task, data)
+        test = task['test'] if data else examples.sample(task['test'], N_TEST['real'], 0)
     train = task['train']
     train = examples.few_shot(train, run.per_class, run.seed) if run.per_class else examples.sample(train, run.n_train or len(train), run.seed)
     return replace(task, splits=dict(train=train, test=test))
@@ -168,11 +182,11 @@ def task_of(
 def _pretrained(run: Run, tokenizer, shared: Path):
     "The BERT of this size that has read this world, made if no cell has made it yet."
     from plcal_study.lm import models, training
-    home = shared / f'{run.task}-{run.seed}-{run.size}'
+    home = shared / f'{run.scale}-{run.task}-{run.seed}-{run.size}'
     if not home.is_dir():
         layers, width = _shape(run.size)
         model = models.build('bert', (layers, width, max(1, width // 32)), tokenizer, 'masked', seed=run.seed)
-        texts = list(testbed.corpus(world_of(run), 3_000 if run.scale == 'smoke' else 120_000, seed=run.seed))
+        texts = list(testbed.corpus(world_of(run), 3_000 if run.scale == 'smoke' else 120_000, seed=run.seed, named=0.)) # no text says its label
         reader = models.LanguageModel(model, tokenizer, 'masked', max_length=32, pack=False)
         training.train(reader, Examples(np.arange(len(texts)), np.array(texts, object), None), training.Training(epochs=3, batch=32, lr=1e-3, seed=run.seed))
         shared.mkdir(parents=True, exist_ok=True)
@@ -187,7 +201,8 @@ def _pretrained(run: Run, tokenizer, shared: Path):
 def _source(name: str | Path, kind: str, run: Run, n_labels: int | None = None):
     "A model and its tokenizer from the hub or a folder: as it was pre-trained, or of the same shape with random weights."
     from plcal_study.lm import models
-    model, tokenizer = models.load(name, kind, n_labels=n_labels, seed=run.seed)
+    name, _, revision = str(name).partition('@')
+    model, tokenizer = models.load(name, kind, revision or None, n_labels=n_labels, seed=run.seed)
     return (model if run.init == 'pretrained' else models.random_like(model, seed=run.seed)), tokenizer
 
 def _encoder() -> Path | str:
@@ -220,28 +235,20 @@ def model_of(
     parts: dict[str, Callable] = {'': lambda clf, n: clf, 'adapter': delta.adapter, 'soft_prompt': delta.soft_prompt, 'lora': delta.lora}
     if run.delta not in parts: raise ValueError(f"delta must be {', '.join(filter(None, parts))} or '', got {run.delta!r}")
     if run.model not in ('bert', 'minilm', 'lstm', *HUB): raise ValueError(f"model must be bert, minilm, lstm or one of {', '.join(HUB)}, got {run.model!r}")
+    if run.delta == 'soft_prompt' and run.model != 'minilm': task = delta.soft_template(task)
     if run.model == 'lstm':
         small = dict(zip(('layers', 'hidden'), _shape(run.size), strict=True)) | dict(embed=64, max_length=64) if run.size else {}
         return baselines.LSTM(task, baselines.vocabulary(task['train']), seed=run.seed, **small)
     if run.model == 'bert': clf = _bert(run, task, shared)
     elif run.model == 'minilm':
         model, tokenizer = _source(_encoder(), 'classify', run, len(task.classes))
-        clf = models.HeadClassifier(model, tokenizer, task, max_length=40)
+        clf = models.HeadClassifier(model, tokenizer, task, max_length=32)
     else:
         model, tokenizer = _source(HUB[run.model][0], 'seq2seq' if run.model.startswith('t5') else 'masked', run)
         clf = models.PromptClassifier(model, tokenizer, task)
     return parts[run.delta](clf, run.delta_size)
 
 # %% ../../nbs/study/26_q1.ipynb #1e1b52fe
-def probe_steps(
-    run: Run,
-    last: int, # steps in all
-) -> tuple[int, ...]: # increasing, from 0 to `last`
-    "Log-spaced steps, or every so many, with the first and the last."
-    from plcal_study.lm.training import log_steps
-    if run.probes > 1 and last > 1: return (0, *log_steps(last, run.probes))
-    return (0, *range(run.probe_every or last, last, run.probe_every or last), last)
-
 def work(
     run: Run,
     folder: Path, # of this cell; `folder/probes` and `folder/cell.json` are written
@@ -260,11 +267,15 @@ def work(
         model = model_of(run, task, Path(folder).parents[1] / 'shared')
         trainable, total = count(model)
         last = max(1, math.ceil(len(task['train']) / run.batch)) * run.epochs
-        cfg = training.Training(lr=run.lr, epochs=run.epochs, batch=run.batch, dropout=run.dropout, precision=run.precision, seed=run.seed, checkpoint_every=500)
+        epoch = math.ceil(len(task['train']) / run.batch)
+        rise: dict = dict(schedule='linear', warmup=3 * epoch, horizon=8 * epoch) if run.model == 'lstm' and not run.size else {} # the source's, for its own LSTM
+        cfg = training.Training(lr=run.lr, epochs=run.epochs, batch=run.batch, dropout=run.dropout, precision=run.precision, seed=run.seed, checkpoint_every=500,
+                                group_by_length=run.scale in ('smoke', 'laptop'), **rise)
         training.train(model, task['train'], cfg, folder, {'test': task['test']}, probe_steps(run, last), meta)
         shutil.rmtree(folder / 'checkpoint', ignore_errors=True)
         info = dict(params=total, trainable=trainable, last=last)
-    atomic_write(folder / 'cell.json', json.dumps(info | dict(n_train=len(task['train']), n_test=len(task['test']), k=len(task.classes))))
+    versions = {p: version(p) for p in ('torch', 'transformers', 'numpy')} | dict(plcal_study=plcal_study.__version__)
+    atomic_write(folder / 'cell.json', json.dumps(info | dict(n_train=len(task['train']), n_test=len(task['test']), k=len(task.classes), source=dict(task.source), versions=versions), default=str))
 
 # %% ../../nbs/study/26_q1.ipynb #dfe782f0
 def recalibration_gain(
@@ -285,20 +296,25 @@ def summary(
                ece15=ece(c, ok), ece15_null=ece_null(c, draws=200).mean, brier=brier(p.probs, p.label), nll=nll(np.maximum(np.log(np.maximum(p.probs, 1e-12)), -27.6), p.label),
                gain=recalibration_gain(p).mean(), auroc=auroc(c, ok) if both else np.nan)
     if (truth := p.scores.get('true_posterior')) is not None:
-        row |= dict(true_error=true_calibration_error(c, truth), true_ece=true_ece(c, truth, 10), grouping_loss=grouping_loss(c, truth, 10), true_conf=truth.mean())
+        row |= dict(true_error=true_calibration_error(c, truth), true_ece=true_ece(c, truth, 10), true_conf=truth.mean())
+        with suppress(ValueError): row['grouping_loss'] = grouping_loss(c, truth, 10) # not when a bin holds one answer alone
     return {k: float(v) for k, v in row.items()}
 
-# %% ../../nbs/study/26_q1.ipynb #5a0d340a
+# %% ../../nbs/study/26_q1.ipynb #58b879f4
 METRICS = ('accuracy', 'conf', 'conf_right', 'conf_wrong', 'ece15', 'ece15_null', 'brier', 'nll', 'gain', 'auroc', 'true_error', 'true_ece', 'grouping_loss', 'true_conf')
+SETTING = ['task', 'model', 'size', 'init', 'delta', 'delta_size', 'per_class', 'dropout', 'lr', 'order', 'batch'] # what the seeds of a group share
 
 def finished(
     out: str | Path, # of `plcal run`
+    scale: str | None = None, # cells of this scale only
 ) -> Iterator[tuple[dict, list[Predictions]]]: # the cell's coordinates, its probes by step
-    "Every finished cell of a folder of runs."
-    for path in sorted((Path(out) / 'runs').glob('*/cell.json')):
-        spec = json.loads((path.parent / 'run.json').read_text())
-        cell = asdict(Run(**spec['run'])) | json.loads(path.read_text()) | dict(id=spec['id'], seconds=spec['seconds'])
-        yield cell, [load(f) for f in sorted((path.parent / 'probes').glob('test-*.parquet'))]
+    "Every finished cell of q1 in a folder of runs; raises what `read_cell` raises for a damaged one."
+    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
+        if not (folder / 'cell.json').is_file(): continue
+        run, seconds = read_cell(folder)
+        if run.question != 'q1' or scale not in (None, run.scale): continue
+        cell = asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(id=folder.name, seconds=seconds, world='testbed' if run.task in WORLDS else 'real text')
+        yield cell, [load(f) for f in sorted((folder / 'probes').glob('test-*.parquet'))]
 
 def probe_table(
     cells: Iterable[tuple[dict, list[Predictions]]], # from `finished`
@@ -306,9 +322,8 @@ def probe_table(
     "Every measure of every probe, with the coordinates of its cell."
     rows = []
     for cell, probes in cells:
-        own = {k: cell[k] for k in ('id', 'part', 'task', 'model', 'size', 'init', 'delta', 'delta_size', 'n_train', 'per_class', 'dropout', 'seed', 'params', 'trainable', 'last')}
-        own['world'] = 'testbed' if cell['task'] in WORLDS else 'real text'
-        rows += [own | dict(step=int(p.meta['step'])) | {m: summary_p.get(m, np.nan) for m in METRICS} for p in probes for summary_p in [summary(p)]]
+        own = {k: cell[k] for k in ('id', 'world', 'part', *SETTING, 'n_train', 'seed', 'params', 'trainable', 'last')}
+        rows += [own | dict(step=int(p.meta['step'])) | dict.fromkeys(METRICS, np.nan) | summary(p) for p in probes]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/study/26_q1.ipynb #25195b19
@@ -324,63 +339,92 @@ def band(
 
 def bands(
     probes: pd.DataFrame,  # from `probe_table`
-    by: list[str],         # columns that name a group
+    by: list[str],         # columns that name a group, whose rows are the seeds
     metrics: Iterable[str] = METRICS,
 ) -> pd.DataFrame:         # a row a (group, metric): mean, lo, hi, seeds
     "Each measure of each group of cells, over seeds."
     rows = [dict(zip(by, key, strict=True)) | dict(metric=m) | band(own[m].to_numpy())
             for key, own in probes.groupby(by, sort=False, dropna=False) for m in metrics if own[m].notna().any()]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*by, 'metric', 'mean', 'lo', 'hi', 'seeds'])
 
-# %% ../../nbs/study/26_q1.ipynb #274c1d7c
+# %% ../../nbs/study/26_q1.ipynb #e27e19b4
 def levels(
     probes: pd.DataFrame, # from `probe_table`
 ) -> pd.DataFrame:        # rows of the last probe, with factor, level and x; a cell can serve several factors
     "The end of every cell, under each factor in which it is a level."
     d = probes[probes.step == probes['last']]
-    full, ref = d.delta == '', (d.part == 'steps')
-    mid = ref & ~d.task.isin([t for t in WORLDS if t != 'world-medium']) # the reference: medium world, or each real set
+    steps = (d.part == 'steps') & (d.dropout == 'on')
+    mid = steps & ~d.task.isin([t for t in WORLDS if t != 'world-medium']) # the reference: the medium world, or any real set
+    tuned = set(d[d.part == 'tunable'].task)
+    def log2(r): return np.log2(r.astype(float).clip(lower=1))
     def put(rows, factor, level, x): return d[rows].assign(factor=factor, level=level(d[rows]), x=x(d[rows]))
-    log2 = lambda s: np.log2(s.astype(float).clip(lower=1))
-    base, world = mid & (d.world == 'testbed'), d.world == 'testbed'
-    tuned = (d.part == 'tunable') | (base | (ref & (d.task == 'sst2')))
     return pd.concat([
-        put(ref, 'difficulty', lambda r: r.task, lambda r: np.nan),
-        put((d.part == 'samples') | base, 'samples', lambda r: r.n_train.astype(int).astype(str), lambda r: log2(r.n_train)),
-        put(tuned, 'tunable', lambda r: (r.delta.str.removesuffix('_prompt') + ' ' + r.delta_size.astype(str)).where(r.delta != '', 'all'), lambda r: log2(r.trainable)),
-        put(((d.part == 'scale') | base) & world & full, 'scale', lambda r: r['size'], lambda r: log2(r.params)),
+        put(steps, 'difficulty', lambda r: r.task, lambda r: np.nan),
+        put((d.part == 'samples') | (mid & d.task.isin(set(d[d.part == 'samples'].task))), 'samples', lambda r: r.n_train.astype(int).astype(str), lambda r: log2(r.n_train)),
+        put((d.part == 'tunable') | (mid & d.task.isin(tuned)), 'tunable', lambda r: (r.delta.str.removesuffix('_prompt') + ' ' + r.delta_size.astype(str)).where(r.delta != '', 'all'), lambda r: log2(r.trainable)),
+        put((d.part == 'scale') | (mid & d.task.isin(set(d[d.part == 'scale'].task))), 'scale', lambda r: r['size'].where(r['size'] != '', r.model), lambda r: log2(r.params)),
         put((d.part == 'pretraining') | mid, 'pretraining', lambda r: r.model + ', ' + r.init, lambda r: np.nan)], ignore_index=True)
 
+# %% ../../nbs/study/26_q1.ipynb #df77dd92
+def _slopes(
+    cells: pd.DataFrame, # columns task, seed, x and the measure
+    metric: str,
+) -> np.ndarray:         # (seeds,) change per unit of x
+    "Least-squares slope of each seed, mean over tasks; seeds that lack a task are left out."
+    def slope(g):
+        g = g.dropna(subset=[metric])
+        return np.polyfit(g.x.astype(float), g[metric].astype(float), 1)[0] if g.x.nunique() > 1 else np.nan
+    rows = pd.DataFrame([dict(seed=s, task=t, slope=slope(g)) for (s, t), g in cells.groupby(['seed', 'task'])], columns=['seed', 'task', 'slope'])
+    return rows.pivot(index='seed', columns='task', values='slope').dropna().mean(axis=1).to_numpy()
+
 def slopes(
-    ends: pd.DataFrame, # from `levels`
+    ends: pd.DataFrame,   # from `levels`
     probes: pd.DataFrame, # for the factor steps
     metrics: Iterable[str] = ('accuracy', 'conf_wrong', 'ece15', 'nll', 'gain', 'true_ece'),
-) -> pd.DataFrame:      # a row a (world, factor, metric): change per doubling, 95% interval, p, Holm-adjusted p
-    "Change of each measure per doubling of a factor, seeds as random effects."
-    steps = probes[(probes.part == 'steps') & (probes.step > 0)].assign(factor='steps', x=lambda r: np.log2(r.step), level='')
+) -> pd.DataFrame:        # a row a (world, factor, metric): change per doubling, 95% interval, p, Holm-adjusted p
+    "Change of each measure per doubling of a factor, t over seeds; factors with fewer than two seeds have no row."
+    steps = probes[(probes.part == 'steps') & (probes.dropout == 'on') & (probes.step > 0)].assign(factor='steps', x=lambda r: np.log2(r.step.astype(float)), level='')
+    kinds = ends.assign(factor=[f'tunable: {level.split()[0]}' if factor == 'tunable' else factor for factor, level in zip(ends.factor, ends.level, strict=True)])
     rows = []
-    for (world, factor), own in pd.concat([ends, steps]).dropna(subset=['x']).groupby(['world', 'factor']):
+    for (world, factor), own in pd.concat([kinds[kinds.factor != 'tunable: all'], steps]).dropna(subset=['x']).groupby(['world', 'factor']):
         for m in metrics:
-            cells = own[['task', 'seed', 'x', m]].dropna().rename(columns={m: 'y'})
-            if cells.seed.nunique() < 3 or cells.x.nunique() < 2 or np.ptp(cells.y) == 0: continue
-            t = mixed_model(cells, 'y ~ x' + (' + C(task)' if cells.task.nunique() > 1 else ''), 'seed')
-            rows.append(dict(world=world, factor=factor, metric=m) | t['x']._asdict() | dict(seeds=cells.seed.nunique()))
+            b = _slopes(own, m)
+            if len(b) > 1 and np.ptp(b) > 0: rows.append(dict(world=world, factor=factor, metric=m) | mean_difference(b, np.zeros(len(b)))._asdict() | dict(seeds=len(b)))
     out = pd.DataFrame(rows, columns=['world', 'factor', 'metric', 'estimate', 'lo', 'hi', 'p', 'n', 'method', 'seeds'])
     return out.assign(p_holm=holm(out.p.to_numpy()) if len(out) else [])
+
+# %% ../../nbs/study/26_q1.ipynb #c0787510
+def halves(
+    probes: pd.DataFrame, # from `probe_table`
+) -> pd.DataFrame:        # a row a cell: columns of its last probe, and `early_<metric>` of that at half of the steps
+    "Each cell at the end of training beside itself at half of it."
+    late = probes[(probes.step == probes['last']) & (probes['last'] > 1)]
+    early = probes[probes.step == probes['last'] // 2].set_index('id')[list(METRICS)].add_prefix('early_')
+    return late.join(early, on='id', how='inner').reset_index(drop=True)
+
+def over_seeds(
+    d: pd.DataFrame, # from `halves`
+    metric: str,
+) -> Test | None:    # None for fewer than two seeds
+    "Rise of a measure, mean over tasks within each seed, t over seeds; seeds that lack a task are left out."
+    rise = d.assign(rise=d[metric] - d[f'early_{metric}']).pivot_table(index='seed', columns='task', values='rise', dropna=False).dropna().mean(axis=1).to_numpy()
+    if len(rise) < 2 or np.ptp(rise) == 0: return None
+    return mean_difference(rise, np.zeros(len(rise)))._replace(method='t over seeds')
 
 # %% ../../nbs/study/26_q1.ipynb #381cfb2a
 def crossed(
     stat: Callable[[np.ndarray, np.ndarray], float], # of weights of the seeds (s,) and of the questions (n,)
     seeds: int,
-    questions: int,
+    cluster: np.ndarray, # (n,) of the questions: what is drawn together
     draws: int = 400,
     seed: int = 0,
 ) -> tuple[float, float]: # estimate, standard error
     "A statistic of a seeds x questions table, and its standard error when both are resampled."
     rng = np.random.default_rng(seed)
-    w = [(np.bincount(rng.integers(seeds, size=seeds), minlength=seeds), np.bincount(rng.integers(questions, size=questions), minlength=questions)) for _ in range(draws)]
-    d = np.array([stat(a, b) for a, b in w])
-    return stat(np.ones(seeds), np.ones(questions)), float(np.nanstd(d, ddof=1))
+    codes = np.unique(cluster, return_inverse=True)[1]
+    k, n = int(codes.max()) + 1, len(codes)
+    w = [(np.bincount(rng.integers(seeds, size=seeds), minlength=seeds), np.bincount(rng.integers(k, size=k), minlength=k)[codes]) for _ in range(draws)]
+    return stat(np.ones(seeds), np.ones(n)), float(np.nanstd([stat(a, b) for a, b in w], ddof=1))
 
 def ratio(
     num: np.ndarray, # (s, n)
@@ -394,137 +438,161 @@ def ratio(
 
 def t_test(
     estimate: float,
-    se: float,  # > 0
+    se: float,  # at least 0
     df: int,    # at least 1
     n: int,     # what is counted
     method: str,
 ) -> Test:
     "An estimate with a 95% t interval and p."
-    half = student.ppf(.975, df) * se
-    return Test(estimate, estimate - half, estimate + half, float(2 * student.sf(abs(estimate) / se, df)), n, method)
-
-# %% ../../nbs/study/26_q1.ipynb #d3460762
-_SOURCE = 'chen2023close'
-def _claim(name: str, text: str, effect: str, says, sesoi: float, where: str) -> Claim: return Claim(f'{name}-{where.split()[0]}', _SOURCE, f'{text} ({where})', 'q1', effect, says, sesoi)
-CLAIMS = {c.id: c for where in ('testbed', 'real text') for c in [
-    _claim('right-rises', 'In later training the confidence in right answers goes on rising', 'rise of the mean confidence in right answers', '+', .02, where),
-    _claim('wrong-rises', 'In later training the confidence in wrong answers goes on rising', 'rise of the mean confidence in wrong answers', '+', .02, where),
-    _claim('not-learned', 'Models do not learn to be calibrated: in later training miscalibration grows', 'rise of the true ECE' if where == 'testbed' else 'rise of the recalibration gain, nats', '+', .01, where),
-    _claim('pretraining-helps', 'Pre-training makes models better calibrated (received opinion, doubted by the source)', 'true ECE, pre-trained − random' if where == 'testbed' else 'recalibration gain in nats, pre-trained − random', '-', .01, where),
-    _claim('all-factors', 'Whatever is varied, confidence in wrong answers rises in later training', 'rise of the mean confidence in wrong answers, weakest level of all factors', '+', .02, where),
-]} | {'larger-helps-testbed': _claim('larger-helps', 'Larger models are better calibrated (received opinion, doubted by the source)', 'change of the true ECE per doubling of the parameters', '-', .005, 'testbed')}
-
-# %% ../../nbs/study/26_q1.ipynb #931640e0
-def quarter(
-    probes: pd.DataFrame, # from `probe_table`
-) -> pd.DataFrame:        # a row a cell: columns of its last probe, and `early_<metric>` of the last probe within the first quarter
-    "Each cell at the end of training beside itself after the first quarter of the steps."
-    late = probes[probes.step == probes['last']]
-    early = probes[(probes.step > 0) & (probes.step <= (probes['last'] / 4).clip(lower=1))].sort_values('step').groupby('id').last()
-    joined = late.set_index('id').join(early[['step', *METRICS]].add_prefix('early_'), how='inner')
-    return joined[joined.early_step < joined.step].reset_index()
-
-def _over_seeds(d: pd.DataFrame, metric: str, n: int = 0) -> Test: # n: what is counted, 0 the cells
-    "Rise of a measure, mean over tasks within each seed, t over seeds."
-    rise = (d[metric] - d[f'early_{metric}']).groupby(d.seed).mean().dropna()
-    t = mean_difference(rise.to_numpy(), np.zeros(len(rise)))
-    return t._replace(n=n or len(d), method='t over seeds')
-
-def weakest(
-    d: pd.DataFrame, # from `quarter`, with factor and level
-    metric: str,
-) -> tuple[Test, str]: # of the level whose lower bound is lowest, and its name
-    "The level of all factors for which a rise is least sure: an intersection-union test needs every level."
-    found = [(_over_seeds(own, metric), f'{factor}: {level}') for (factor, level), own in d.groupby(['factor', 'level'])
-             if (own[metric] - own[f'early_{metric}']).groupby(own.seed).mean().notna().sum() >= 2]
-    return min(found, key=lambda f: f[0].lo)
+    half, away = student.ppf(.975, df) * se, abs(estimate) / se if se else math.inf if estimate else 0.
+    return Test(estimate, estimate - half, estimate + half, float(2 * student.sf(away, df)), n, method)
 
 # %% ../../nbs/study/26_q1.ipynb #0c73cd87
 def stack(
-    cells: list[tuple[dict, list[Predictions]]], # of one task, model and setting: the seeds
-    early: bool = False, # the last probe of the first quarter, instead of the last of all
-) -> dict[str, np.ndarray]: # (seeds, n) each: conf, correct, gain
+    cells: list[tuple[dict, list[Predictions]]], # of one setting: the seeds
+    early: bool = False, # the probe at half of training, instead of the last
+) -> dict[str, np.ndarray]: # (seeds, n) each: conf, correct, gain; cluster (n,)
     "Answers of all seeds to the same questions, in the same order; raises `ValueError` if the questions differ."
-    chosen = []
-    for cell, probes in cells:
-        steps = [int(p.meta['step']) for p in probes]
-        chosen.append(probes[max(i for i, s in enumerate(steps) if s <= max(1, cell['last'] / 4))] if early else probes[-1])
+    chosen = [next(p for p in probes if p.meta['step'] == (cell['last'] // 2 if early else cell['last'])) for cell, probes in cells]
     if any(not np.array_equal(p.uid, chosen[0].uid) for p in chosen): raise ValueError("the seeds did not answer the same questions; run their cells again")
-    return dict(conf=np.array([p.conf for p in chosen]), correct=np.array([p.correct for p in chosen], float), gain=np.array([recalibration_gain(p) for p in chosen]))
+    cluster = chosen[0].cluster if chosen[0].cluster is not None else chosen[0].uid
+    return dict(conf=np.array([p.conf for p in chosen]), correct=np.array([p.correct for p in chosen], float), gain=np.array([recalibration_gain(p) for p in chosen]), cluster=cluster)
 
-def _change(late: dict[str, np.ndarray], early: dict[str, np.ndarray], what: str) -> tuple[float, float]: # estimate, standard error
-    "Rise of the confidence in right or wrong answers, or of the recalibration gain."
+def change(
+    late: dict[str, np.ndarray],  # from `stack`
+    early: dict[str, np.ndarray], # of the same seeds
+    what: str,                    # 'right', 'wrong': the confidence in such answers; 'gain'
+) -> Test:
+    "Rise of the confidence in right or wrong answers, or of the recalibration gain, with seeds and questions resampled."
     def of(s: dict[str, np.ndarray]) -> Callable:
         if what == 'gain': return ratio(s['gain'], np.ones_like(s['gain']))
         on = s['correct'] if what == 'right' else 1 - s['correct']
         return ratio(s['conf'] * on, on)
-    a, b = of(late), of(early)
-    return crossed(lambda w, q: a(w, q) - b(w, q), *late['conf'].shape)
+    a, b, (seeds, n) = of(late), of(early), late['conf'].shape
+    est, se = crossed(lambda w, q: a(w, q) - b(w, q), seeds, late['cluster'])
+    return t_test(est, se, max(1, seeds - 1), n, 'seeds and questions resampled, t')
 
-def _pooled(parts: list[tuple[float, float]], seeds: int, n: int) -> Test:
-    "Mean of independent estimates over tasks."
-    est, se = np.array(parts).T
-    return t_test(float(est.mean()), float(np.sqrt((se**2).sum()) / len(se)), seeds - 1, n, 'seeds and questions resampled, mean over tasks, t')
+# %% ../../nbs/study/26_q1.ipynb #d3460762
+_SOURCE = 'chen2023close'
+def _claim(name: str, text: str, effect: str, says, sesoi: float, where: str) -> Claim: return Claim(f'{name}-{where.split()[0]}', _SOURCE, f'{text} ({where})', 'q1', effect, says, sesoi)
+def _miss(where: str) -> str: return 'true ECE' if where == 'testbed' else 'recalibration gain, nats'
+CLAIMS = {c.id: c for where in ('testbed', 'real text') for c in [
+    _claim('right-rises', 'In the second half of training the confidence in right answers goes on rising', 'rise of the mean confidence in right answers', '+', .02, where),
+    _claim('wrong-rises', 'In the second half of training the confidence in wrong answers goes on rising', 'rise of the mean confidence in wrong answers', '+', .02, where),
+    _claim('not-learned', 'Models do not learn to be calibrated: in the second half of training miscalibration grows', f'rise of the {_miss(where)}', '+', .02, where),
+    _claim('all-factors', 'Whatever is varied, confidence in wrong answers goes on rising', 'rise of the mean confidence in wrong answers, weakest level of all factors', '+', .02, where),
+    _claim('larger', 'Larger models are not better calibrated', f'change of the {_miss(where)} per doubling of the parameters', 'not-', .01, where),
+    _claim('pretrained', 'Pre-trained models are not better calibrated', f'{_miss(where)}, pre-trained − random weights', 'not-', .02, where)]}
 
-# %% ../../nbs/study/26_q1.ipynb #16506160
-def _real_evidence(cells: list[tuple[dict, list[Predictions]]]) -> dict[str, Test]: # by name of the claim
-    "The claims on real text, from the encoder and its random twin."
-    def group(task: str, init: str): return sorted([c for c in cells if c[0]['task'] == task and c[0]['model'] == 'minilm' and c[0]['init'] == init and not c[0]['delta']], key=lambda c: c[0]['seed'])
-    sets = {t: group(t, 'pretrained') for t in REAL}
-    sets = {t: g for t, g in sets.items() if len(g) > 1}
-    if not sets: return {}
-    late, early = ({t: stack(g, e) for t, g in sets.items()} for e in (False, True))
-    seeds, n = min(map(len, sets.values())), sum(s['conf'].shape[1] for s in late.values())
-    out = {name: _pooled([_change(late[t], early[t], what) for t in sets], seeds, n) for name, what in (('right-rises', 'right'), ('wrong-rises', 'wrong'), ('not-learned', 'gain'))}
-    random = {t: stack(g) for t in sets if len(g := group(t, 'random')) == len(sets[t])}
-    if random: out['pretraining-helps'] = _pooled([_change(late[t], random[t], 'gain') for t in random], seeds, n)
-    return out
+# %% ../../nbs/study/26_q1.ipynb #19ee83d7
+ABLE = .8 # share of the pre-trained model's accuracy that its random twin must reach
 
-def _testbed_evidence(probes: pd.DataFrame, ends: pd.DataFrame) -> dict[str, Test]:
-    "The claims in the testbed, where the truth decides."
-    steps = quarter(probes[(probes.part == 'steps') & (probes.world == 'testbed')])
-    out = {name: _over_seeds(steps, m) for name, m in (('right-rises', 'conf_right'), ('wrong-rises', 'conf_wrong'), ('not-learned', 'true_ece'))}
-    own = ends[(ends.world == 'testbed') & (ends.factor == 'pretraining') & (ends.model == 'bert')].pivot_table(index='seed', columns='init', values='true_ece').reindex(columns=['pretrained', 'random']).dropna()
-    if len(own) > 1: out['pretraining-helps'] = mean_difference(own.pretrained.to_numpy(), own.random.to_numpy())._replace(method='paired t over seeds')
-    ladder = ends[(ends.factor == 'scale')][['seed', 'x', 'true_ece']].dropna()
-    if ladder.seed.nunique() >= 3 and ladder.x.nunique() >= 2: out['larger-helps'] = mixed_model(ladder, 'true_ece ~ x', 'seed')['x']
-    return out
-
-def evidence(
-    cells: list[tuple[dict, list[Predictions]]], # from `finished`
+def testbed_effects(
     probes: pd.DataFrame, # from `probe_table`
+    ends: pd.DataFrame,   # from `levels`
+) -> dict[str, Test]:     # by name of the claim
+    "The claims in the testbed, where the truth decides; none for fewer than two seeds."
+    steps = halves(probes[(probes.part == 'steps') & (probes.world == 'testbed')])
+    out = {name: t for name, m in (('right-rises', 'conf_right'), ('wrong-rises', 'conf_wrong'), ('not-learned', 'true_ece')) if (t := over_seeds(steps, m)) is not None}
+    own = ends[(ends.world == 'testbed') & (ends.factor == 'pretraining') & (ends.model == 'bert')]
+    both = {m: own.pivot_table(index='seed', columns='init', values=m).reindex(columns=['pretrained', 'random']).dropna() for m in ('accuracy', 'true_ece')}
+    able = len(both['accuracy']) > 1 and both['accuracy'].random.mean() >= ABLE * both['accuracy'].pretrained.mean()
+    if able: out['pretrained'] = mean_difference(both['true_ece'].pretrained.to_numpy(), both['true_ece'].random.to_numpy())._replace(method='paired t over seeds')
+    return out | _ladder(ends, 'testbed', 'true_ece')
+
+def _ladder(ends: pd.DataFrame, world: str, metric: str) -> dict[str, Test]:
+    "The slope of a measure over the size of the model, if it was varied."
+    b = _slopes(ends[(ends.world == world) & (ends.factor == 'scale')], metric)
+    return {'larger': mean_difference(b, np.zeros(len(b)))._replace(method='a slope for each seed, t over seeds')} if len(b) > 1 and np.ptp(b) > 0 else {}
+
+# %% ../../nbs/study/26_q1.ipynb #d801621b
+def real_changes(
+    cells: Iterable[tuple[dict, list[Predictions]]], # from `finished`
+) -> pd.DataFrame: # a row a (task, model, effect): estimate, 95% interval, p, seeds, questions
+    "On real text, for each task: the second half of training against the first, and the pre-trained model against its random twin."
+    kept = [c for c in cells if c[0]['world'] == 'real text' and not c[0]['delta'] and c[0]['part'] in ('steps', 'pretraining') and c[0]['dropout'] == 'on' and c[0]['last'] > 1]
+    def group(init: str) -> dict: return {k: sorted((c for c in kept if (c[0]['task'], c[0]['model']) == k and c[0]['init'] == init), key=lambda c: c[0]['seed']) for k in {(c[0]['task'], c[0]['model']) for c in kept}}
+    rows, random = [], group('random')
+    for (task, model), own in sorted(group('pretrained').items()):
+        if not own: continue
+        late, early = stack(own), stack(own, early=True)
+        found = {what: change(late, early, what) for what in ('right', 'wrong', 'gain')}
+        twin = random[task, model]
+        if [c[0]['seed'] for c in twin] == [c[0]['seed'] for c in own]:
+            other = stack(twin)
+            if other['correct'].mean() >= ABLE * late['correct'].mean(): found['pretrained'] = change(late, other, 'gain')
+        rows += [dict(task=task, model=model, effect=e) | t._asdict() | dict(seeds=len(own)) for e, t in found.items()]
+    return pd.DataFrame(rows, columns=['task', 'model', 'effect', 'estimate', 'lo', 'hi', 'p', 'n', 'method', 'seeds'])
+
+def real_effects(
+    changes: pd.DataFrame, # from `real_changes`
+    ends: pd.DataFrame,    # from `levels`
+) -> dict[str, Test]:      # by name of the claim
+    "The claims on real text: t over tasks (and models), so that what differs between tasks is in the interval; none for fewer than two."
+    out = {}
+    for name, effect in (('right-rises', 'right'), ('wrong-rises', 'wrong'), ('not-learned', 'gain'), ('pretrained', 'pretrained')):
+        x = changes[changes.effect == effect].estimate.to_numpy()
+        if len(x) > 1: out[name] = mean_difference(x, np.zeros(len(x)))._replace(method='t over tasks')
+    return out | _ladder(ends, 'real text', 'gain')
+
+# %% ../../nbs/study/26_q1.ipynb #e3c67930
+def rises(
+    cells: Iterable[tuple[dict, list[Predictions]]], # from `finished`
+    probes: pd.DataFrame, # from `probe_table`
+) -> pd.DataFrame: # a row a (world, factor, level, task, model): rise of the confidence in wrong answers, 95% interval, p, seeds
+    "At each level of each factor: the confidence in wrong answers, second half of training against the first."
+    ends, late, rows = levels(probes), halves(probes).set_index('id'), []
+    real = {c[0]['id']: c for c in cells if c[0]['world'] == 'real text'}
+    for key, own in ends[ends.id.isin(late.index)].groupby(['world', 'factor', 'level', 'task', 'model', 'dropout', 'lr', 'order']):
+        if key[0] == 'testbed': t = over_seeds(late.loc[own.id].reset_index(), 'conf_wrong')
+        else: t = change(stack(g := [real[i] for i in own.sort_values('seed').id]), stack(g, early=True), 'wrong') if own.seed.is_unique else None
+        if t is not None and np.isfinite(t.lo): rows.append(dict(zip(('world', 'factor', 'level', 'task', 'model', 'dropout', 'lr', 'order'), key, strict=True)) | t._asdict() | dict(seeds=own.seed.nunique()))
+    return pd.DataFrame(rows, columns=['world', 'factor', 'level', 'task', 'model', 'dropout', 'lr', 'order', 'estimate', 'lo', 'hi', 'p', 'n', 'method', 'seeds'])
+
+def weakest(
+    found: pd.DataFrame, # rows of `rises`, at least one
+) -> pd.Series:          # that whose rise is least sure
+    "The level with the least ratio of its rise to its standard error."
+    return found.loc[(found.estimate / (found.hi - found.lo)).idxmin()]
+
+# %% ../../nbs/study/26_q1.ipynb #71a1d69d
+def evidence(
+    effects: Mapping[str, Mapping[str, Test]], # 'testbed', 'real' → by name of the claim
+    found: pd.DataFrame, # from `rises`
     scale: str,
 ) -> list[Evidence]:
-    "What the cells say about each claim; a claim whose cells were not run has no row."
-    ends = levels(probes)
-    found = {(k, 'testbed'): t for k, t in _testbed_evidence(probes, ends).items()} | {(k, 'real'): t for k, t in _real_evidence(cells).items()}
-    late = quarter(probes).set_index('id')
-    for where in ('testbed', 'real text'):
-        own = ends[ends.world == where][['id', 'factor', 'level']].join(late, on='id', how='inner')
-        if len(own): found['all-factors', where.split()[0]] = weakest(own, 'conf_wrong')[0]
-    return [Evidence(CLAIMS[f'{k}-{w}'], t.estimate, t.lo, t.hi, t.p, t.n, 'cells' if w == 'testbed' or k == 'all-factors' else 'questions', scale, t.method) for (k, w), t in found.items() if f'{k}-{w}' in CLAIMS]
+    "What was found, claim by claim; a claim whose cells were not run has no row."
+    out = [Evidence(CLAIMS[f'{name}-{where}'], t.estimate, t.lo, t.hi, t.p, t.n, 'seeds' if where == 'testbed' or name == 'larger' else 'tasks', scale, t.method) for where, tests in effects.items() for name, t in tests.items()]
+    for world, own in found.groupby('world', sort=False):
+        w = weakest(own)
+        out.append(Evidence(CLAIMS[f"all-factors-{str(world).split()[0]}"], w.estimate, w.lo, w.hi, w.p, len(own), 'levels', scale, f'weakest of them: {w.factor}, {w.level}, {w.task}; {w.method}'))
+    return sorted(out, key=lambda e: list(CLAIMS).index(e.claim.id))
 
-# %% ../../nbs/study/26_q1.ipynb #c2406ca8
+# %% ../../nbs/study/26_q1.ipynb #fb5eb608
 def records(
     out: str | Path, # folder of `plcal run`
     scale: str,      # as it was run
-) -> dict[str, pd.DataFrame]: # by name; empty when no cell has finished
+) -> dict[str, pd.DataFrame]: # by name; empty when no cell has finished, without verdicts when no claim can be judged
     "Every record that page q1 reads."
-    cells = list(finished(out))
-    if not cells: return {}
-    probes = probe_table(cells)
-    ends = levels(probes)
-    by = ['world', 'task', 'model', 'size', 'init']
-    curves = bands(probes[(probes.part == 'steps') | ((probes.part == 'pretraining') & (probes.model.isin(['bert', 'minilm'])))], [*by, 'step'])
-    return dict(q1_probes=probes.round(5), q1_dynamics=curves, q1_factors=bands(ends, ['world', 'factor', 'task', 'model', 'init', 'level', 'x']).assign(x=lambda d: d.x.round(3)),
-                q1_slopes=slopes(ends, probes), q1_verdicts=judge(evidence(cells, probes, scale)))
+    probes = probe_table(finished(out, scale))
+    if probes.empty: return {}
+    real = [c for c in finished(out, scale) if c[0]['world'] == 'real text']
+    ends, found, changes = levels(probes), rises(real, probes), real_changes(real)
+    setting = ['dropout', 'lr', 'order']
+    shown = (probes.part == 'steps') | ((probes.part == 'pretraining') & probes.model.isin(['bert', 'minilm']))
+    frames = dict(q1_probes=probes.round(5), q1_dynamics=bands(probes[shown], ['world', 'task', 'model', 'size', 'init', *setting, 'step']),
+                  q1_factors=bands(ends, ['world', 'factor', 'task', 'model', 'init', 'level', *setting, 'x']).assign(x=lambda d: d.x.astype(float).round(3)),
+                  q1_slopes=slopes(ends, probes), q1_changes=changes, q1_rises=found)
+    judged = evidence(dict(testbed=testbed_effects(probes, ends), real=real_effects(changes, ends)), found, scale)
+    return frames | (dict(q1_verdicts=judge(judged)) if judged else {})
 
 # %% ../../nbs/study/26_q1.ipynb #dbe3b2ee
 def provenance(
     out: str | Path, # folder of `plcal run`
     scale: str,
 ) -> dict[str, object]:
-    "What the records were made from: cells, examples, versions, time."
-    cells = [cell for cell, _ in finished(out)]
-    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1),
-                questions={w: max((c['n_test'] for c in cells if (c['task'] in WORLDS) == (w == 'testbed')), default=0) for w in ('testbed', 'real text')}, tasks=sorted({c['task'] for c in cells}), parts={p: sum(c['part'] == p for c in cells) for p in sorted({c['part'] for c in cells})})
+    "What the records were made from: cells, questions, versions, time."
+    cells = [cell for cell, _ in finished(out, scale)]
+    versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
+    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)],
+                questions={w: max((c['n_test'] for c in cells if c['world'] == w), default=0) for w in ('testbed', 'real text')}, tasks=sorted({c['task'] for c in cells}), parts={p: sum(c['part'] == p for c in cells) for p in sorted({c['part'] for c in cells})})
