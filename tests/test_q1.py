@@ -63,6 +63,7 @@ def test_the_paper_grid_is_that_of_the_source():
         assert {(c.delta_size, c.lr) for c in own if c.delta == 'soft_prompt'} == {(n, lr) for n in (1, 5, 10, 20, 50) for lr in (5e-3, 1e-5)}
         shots = sorted({c.per_class for c in own if c.part == 'samples' and c.task == 'sst2'})
         assert shots == [2**i for i in range(12)] and 2 * shots[-1] <= 6920 < 4 * shots[-1]
+        assert {c.dropout for c in own if c.init == 'pretrained'} == {'on', 'off'} and {c.dropout for c in own if c.init == 'random'} == {'on', 'always'}
         assert {c.order for c in own if c.part == 'samples' and c.task == 'mnli'} == {'openprompt', 'hf'}
         assert {(c.dropout, c.probe_every) for c in own if c.part == 'steps' and c.task == 'sst2'} == {('on', 100), ('off', 100)}
         assert not any(c.probe_every or c.probes for c in own if c.part != 'steps'), 'only the dynamics need probes on the way'

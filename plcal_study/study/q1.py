@@ -80,22 +80,22 @@ TEST = dict(sst2=1_821, ag_news=7_600, mnli=9_815, yahoo=60_000)
 EVERY = dict(sst2=100, ag_news=100, mnli=5000, yahoo=2000)               # steps between the probes that the source keeps
 CLASSES = dict(sst2=2, trec=6, mnli=3, yahoo=10)                         # the others have 4
 
-def _paper(models: Iterable[str], sets: Iterable[str], ladder: Iterable[str], repeats: Callable[[int], int], n_train: int, seeds: int) -> list[Run]:
+def _paper(models: Iterable[str], sets: Iterable[str], ladder: Iterable[str], repeats: Callable[[int], int], n_train: int, seeds: int, versions: Iterable[str]) -> list[Run]:
     "The grid of Chen et al. 2023 (§1.5 of their scripts), over some of its models and data sets."
     cells: list[Run] = []
     run = partial(Run, question='q1', n_train=n_train)
     for m, t in ((m, t) for m in models for t in sets):
         size = min(n_train or TRAIN[t], TRAIN[t])
         for s in range(seeds):
-            cells += [run(part='steps', task=t, model=m, dropout=d, probe_every=EVERY[t] if not n_train else 50, seed=s) for d in ('on', 'off')]
-            cells += [run(part='tunable', task=t, model=m, delta='adapter', delta_size=b, seed=s) for b in (1, 4, 16, 64, 256, 1024)]
-            cells += [run(part='tunable', task=t, model=m, delta='soft_prompt', delta_size=n, lr=lr, seed=s) for n in (1, 5, 10, 20, 50) for lr in (5e-3, 1e-5)]
+            cells += [run(part='steps', task=t, model=m, dropout=d, probe_every=EVERY[t] if not n_train else 50, seed=s) for d in versions]
+            cells += [run(part='tunable', task=t, model=m, delta='adapter', delta_size=b, dropout=d, seed=s) for b in (1, 4, 16, 64, 256, 1024) for d in versions]
+            cells += [run(part='tunable', task=t, model=m, delta='soft_prompt', delta_size=n, lr=lr, dropout=d, seed=s) for n in (1, 5, 10, 20, 50) for lr in (5e-3, 1e-5) for d in versions]
             cells += [run(part='pretraining', task=t, model=m, init='random', dropout=d, seed=s) for d in ('on', 'always')]
         for i in range(int(math.log2(size / CLASSES.get(t, 4))) + 1):
-            cells += [run(part='samples', task=t, model=m, n_train=0, per_class=2**i, order=o, seed=s) for s in range(repeats(2**i)) for o in (('openprompt', 'hf') if t == 'mnli' else ('',))]
+            cells += [run(part='samples', task=t, model=m, n_train=0, per_class=2**i, order=o, dropout=d, seed=s) for s in range(repeats(2**i)) for o in (('openprompt', 'hf') if t == 'mnli' else ('',)) for d in versions]
     for t in sets:
         for s in range(seeds):
-            cells += [run(part='scale', task=t, model=m, batch=8, seed=s) for m in ladder]
+            cells += [run(part='scale', task=t, model=m, batch=8, dropout=d, seed=s) for m in ladder for d in versions]
             cells += [run(part='pretraining', task=t, model='lstm', init='random', lr=1e-3, epochs=5, dropout=d, seed=s) for d in ('on', 'always')]
             cells += [run(part='pretraining', task=t, model=m, init='random', seed=s) for m in ('tfidf', 'bow')]
     return cells
@@ -112,8 +112,8 @@ def _grid(scale: str) -> list[Run]:
     "The cells of a scale."
     if scale == 'smoke': return _laptop(range(2), _smoke_world, ('1x16', '1x32'), (1, 4))
     if scale == 'laptop': return _laptop(range(5)) + _laptop_real(range(5))
-    if scale == 'colab': return _paper(['bert-small'], ['sst2', 'ag_news', 'mnli'], ['bert-tiny', 'bert-mini', 'bert-medium', 'bert-base', 'roberta-base', 't5-small'], lambda shots: 5 if shots < 100 else 3, 500, 2)
-    return _paper(['t5-base', 'roberta-base'], list(TRAIN), [m for m in HUB if m[:2] in ('t5', 'be')], lambda shots: 5 if shots < 100 else 3 if shots < 1000 else 1, 0, 1)
+    if scale == 'colab': return _paper(['bert-small'], ['sst2', 'ag_news', 'mnli'], ['bert-tiny', 'bert-mini', 'bert-medium', 'bert-base', 'roberta-base', 't5-small'], lambda shots: 5 if shots < 100 else 3, 500, 2, ['on'])
+    return _paper(['t5-base', 'roberta-base'], list(TRAIN), [m for m in HUB if m[:2] in ('t5', 'be')], lambda shots: 5 if shots < 100 else 3 if shots < 1000 else 1, 0, 1, ['on', 'off'])
 
 # %% ../../nbs/study/26_q1.ipynb #4fa1c85e
 def probe_steps(
@@ -352,8 +352,8 @@ def levels(
     probes: pd.DataFrame, # from `probe_table`
 ) -> pd.DataFrame:        # rows of the last probe, with factor, level and x; a cell can serve several factors
     "The end of every cell, under each factor in which it is a level."
-    d = probes[probes.step == probes['last']]
-    steps = (d.part == 'steps') & (d.dropout == 'on')
+    d = probes[(probes.step == probes['last']) & (probes.dropout == 'on')] # the source's first version of dropout is on record, and no level
+    steps = d.part == 'steps'
     mid = steps & ~d.task.isin([t for t in WORLDS if t != 'world-medium']) # the reference: the medium world, or any real set
     tuned = set(d[d.part == 'tunable'].task)
     def log2(r): return np.log2(r.astype(float).clip(lower=1))
