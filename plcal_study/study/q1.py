@@ -26,10 +26,10 @@ from .runs import SCALES, Run, read_cell
 
 # %% auto #0
 __all__ = ['WORLDS', 'REAL', 'LADDER', 'N_TEST', 'FACTORS', 'HUB', 'TRAIN', 'TEST', 'EVERY', 'CLASSES', 'METRICS', 'SETTING',
-           'CLAIMS', 'ABLE', 'grid', 'probe_steps', 'cost', 'world_of', 'task_of', 'model_of', 'work',
-           'recalibration_gain', 'summary', 'finished', 'probe_table', 'band', 'bands', 'levels', 'slopes', 'halves',
-           'over_seeds', 'crossed', 'ratio', 't_test', 'stack', 'change', 'testbed_effects', 'real_changes',
-           'real_effects', 'rises', 'weakest', 'evidence', 'records', 'provenance']
+           'CLAIMS', 'grid', 'probe_steps', 'cost', 'world_of', 'task_of', 'model_of', 'work', 'recalibration_gain',
+           'summary', 'finished', 'probe_table', 'band', 'bands', 'levels', 'slopes', 'halves', 'over_seeds', 'crossed',
+           'ratio', 't_test', 'stack', 'change', 'able', 'testbed_effects', 'real_changes', 'real_effects', 'rises',
+           'weakest', 'evidence', 'records', 'provenance']
 
 # %% ../../nbs/study/26_q1.ipynb #03c63265
 WORLDS = {'world-easy': .97, 'world-medium': .85, 'world-hard': .70} # how often the best possible reader is right, of 4 classes
@@ -220,7 +220,7 @@ def _bert(run: Run, task: Task, shared: Path):
         tokenizer = testbed.train_tokenizer(testbed.lexicon(world), keep=world.labels)
     else:
         e = task['train']
-        tokenizer = testbed.train_tokenizer([*e.a, *(e.b if e.b is not None else []), task.template], vocab=2000, kind='bpe', keep=task.words)
+        tokenizer = testbed.train_tokenizer([*e.a, *(e.b if e.b is not None else []), task.template], keep=task.words)
     if run.init == 'pretrained': model = _pretrained(run, tokenizer, shared)
     else: model = models.build('bert', (layers, width, max(1, width // 32)), tokenizer, 'masked', seed=run.seed)
     return models.PromptClassifier(model, tokenizer, task, max_length=32 if run.task in WORLDS else 64)
@@ -485,7 +485,13 @@ CLAIMS = {c.id: c for where in ('testbed', 'real text') for c in [
     _claim('pretrained', 'Pre-trained models are not better calibrated', f'{_miss(where)}, pre-trained − random weights', 'not-', .02, where)]}
 
 # %% ../../nbs/study/26_q1.ipynb #19ee83d7
-ABLE = .8 # share of the pre-trained model's accuracy that its random twin must reach
+def able(
+    random: float,     # accuracy of the model with random weights
+    pretrained: float, # accuracy of the pre-trained one
+    k: int,            # classes
+) -> bool:
+    "Has the random twin learned enough to be compared?"
+    return random >= max(.8 * pretrained, 1.2 / k)
 
 def testbed_effects(
     probes: pd.DataFrame, # from `probe_table`
@@ -496,8 +502,7 @@ def testbed_effects(
     out = {name: t for name, m in (('right-rises', 'conf_right'), ('wrong-rises', 'conf_wrong'), ('not-learned', 'true_ece')) if (t := over_seeds(steps, m)) is not None}
     own = ends[(ends.world == 'testbed') & (ends.factor == 'pretraining') & (ends.model == 'bert')]
     both = {m: own.pivot_table(index='seed', columns='init', values=m).reindex(columns=['pretrained', 'random']).dropna() for m in ('accuracy', 'true_ece')}
-    able = len(both['accuracy']) > 1 and both['accuracy'].random.mean() >= ABLE * both['accuracy'].pretrained.mean()
-    if able: out['pretrained'] = mean_difference(both['true_ece'].pretrained.to_numpy(), both['true_ece'].random.to_numpy())._replace(method='paired t over seeds')
+    if len(both['accuracy']) > 1 and able(both['accuracy'].random.mean(), both['accuracy'].pretrained.mean(), 4): out['pretrained'] = mean_difference(both['true_ece'].pretrained.to_numpy(), both['true_ece'].random.to_numpy())._replace(method='paired t over seeds')
     return out | _ladder(ends, 'testbed', 'true_ece')
 
 def _ladder(ends: pd.DataFrame, world: str, metric: str) -> dict[str, Test]:
@@ -520,7 +525,7 @@ def real_changes(
         twin = random[task, model]
         if [c[0]['seed'] for c in twin] == [c[0]['seed'] for c in own]:
             other = stack(twin)
-            if other['correct'].mean() >= ABLE * late['correct'].mean(): found['pretrained'] = change(late, other, 'gain')
+            if able(other['correct'].mean(), late['correct'].mean(), own[0][0]['k']): found['pretrained'] = change(late, other, 'gain')
         rows += [dict(task=task, model=model, effect=e) | t._asdict() | dict(seeds=len(own)) for e, t in found.items()]
     return pd.DataFrame(rows, columns=['task', 'model', 'effect', 'estimate', 'lo', 'hi', 'p', 'n', 'method', 'seeds'])
 
@@ -580,8 +585,8 @@ def records(
     ends, found, changes = levels(probes), rises(real, probes), real_changes(real)
     setting = ['dropout', 'lr', 'order']
     shown = (probes.part == 'steps') | ((probes.part == 'pretraining') & probes.model.isin(['bert', 'minilm']))
-    frames = dict(q1_probes=probes.round(5), q1_dynamics=bands(probes[shown], ['world', 'task', 'model', 'size', 'init', *setting, 'step']),
-                  q1_factors=bands(ends, ['world', 'factor', 'task', 'model', 'init', 'level', *setting, 'x']).assign(x=lambda d: d.x.astype(float).round(3)),
+    frames = dict(q1_probes=probes.round(4), q1_dynamics=bands(probes[shown], ['world', 'task', 'model', 'size', 'init', *setting, 'step']).round(4),
+                  q1_factors=bands(ends, ['world', 'factor', 'task', 'model', 'init', 'level', *setting, 'x']).assign(x=lambda d: d.x.astype(float)).round(4),
                   q1_slopes=slopes(ends, probes), q1_changes=changes, q1_rises=found)
     judged = evidence(dict(testbed=testbed_effects(probes, ends), real=real_effects(changes, ends)), found, scale)
     return frames | (dict(q1_verdicts=judge(judged)) if judged else {})
