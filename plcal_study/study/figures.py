@@ -273,9 +273,10 @@ def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str
         bottom.xaxis.set_minor_formatter(NullFormatter())
         middle.axhline(0, color='.8', lw=.8)
     axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylabel='miscalibration'); axes[2, 0].set(ylim=(0, None), ylabel='proper score')
-    fig.supxlabel(f'training step + 1 (log scale); bands: 95% intervals over seeds; {about(folder, "q1_about")["questions"][world]:,} questions a probe', fontsize=9)
+    for ax in axes[-1]: ax.set_xlabel('training step + 1', fontsize=9)
     handles = [h for ax in axes[:, 0] for h in zip(*ax.get_legend_handles_labels(), strict=True)]
-    fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False)
+    note = f'bands: 95% intervals over seeds; {about(folder, "q1_about")["questions"][world]:,} questions a probe'
+    fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False, title=note, title_fontsize=8)
     return fig
 
 def training_testbed(
