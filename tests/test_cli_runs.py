@@ -92,7 +92,7 @@ def test_the_data_folder_reaches_the_workers(tmp_path, monkeypatch):
     assert cli.os.environ['PLCAL_DATA'] == 'elsewhere', 'the caller keeps its own'
 
 def test_ctrl_c_in_the_shell(tmp_path):
-    script = (f"import sys; sys.path[:] = {sys.path!r}\nimport fake_question\nfrom plcal_study.study import cli\nfrom plcal_study.study.runs import Run\n"
+    script = (f"import signal, sys; sys.path[:] = {sys.path!r}; signal.signal(signal.SIGINT, signal.default_int_handler)\nimport fake_question\nfrom plcal_study.study import cli\nfrom plcal_study.study.runs import Run\n"
               "cli.QUESTIONS['fake'] = 'fake_question'; fake_question.grid = lambda scale: [Run('fake', 'a', t, 'coin') for t in ('write', 'long')]\n"
               "fake_question.cost = lambda r: 5. * (r.task == 'write')\n"
               f"sys.exit(cli.main(['run', 'fake', '--scale', 'smoke', '--out', {str(tmp_path)!r}, '--workers', '1']))")

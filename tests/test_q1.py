@@ -261,7 +261,8 @@ def test_records_of_a_folder_that_is_half_done(tmp_path):
 
 # ---- the committed records -------------------------------------------------------------------------------------------
 def test_committed_records_follow_from_the_committed_probes():
-    probes = pages.read_record('q1_probes').fillna({c: '' for c in ('size', 'delta', 'order')})
+    probes = pages.read_record('q1_probes')
+    for c in ('size', 'delta', 'order'): probes[c] = probes[c].astype(object).fillna('')
     ends = q1.levels(probes)
     own = pages.read_record('q1_verdicts').set_index('claim')
     for name, t in q1.testbed_effects(probes, ends).items():

@@ -23,7 +23,7 @@ def until(true, seconds=10):
 
 def runner(out, tasks, *more):
     "Another process that does a grid of these tasks."
-    script = f"import sys; sys.path[:] = {sys.path!r}\nfrom test_runs import cells, go\nprint(go(cells(*{tasks!r}), {str(out)!r}, {', '.join(more)}))"
+    script = f"import signal, sys; sys.path[:] = {sys.path!r}; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom test_runs import cells, go\nprint(go(cells(*{tasks!r}), {str(out)!r}, {', '.join(more)}))"
     return subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
