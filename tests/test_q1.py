@@ -193,6 +193,35 @@ def test_on_real_text_tasks_must_agree():
     v = verdicts([c for c in grown if c[0]['task'] in q1.REAL[2:]] + shrunk)
     assert v.verdict['not-learned-real'] == 'undecided', 'two tasks grow worse and two grow better'
 
+def test_a_change_has_as_many_degrees_of_freedom_as_seeds_less_one():
+    from scipy.stats import t as student
+    own = [cell('sst2', s, (1, 1, 1, 1, 3), model='minilm') for s in range(5)]
+    late, early = q1.stack(own), q1.stack(own, early=True)
+    t = q1.change(late, early, 'gain')
+    def of(s): return q1.ratio(s['gain'], np.ones_like(s['gain']))
+    est, se = q1.crossed(lambda w, q: of(late)(w, q) - of(early)(w, q), 5, late['cluster'])
+    np.testing.assert_allclose([t.estimate, (t.hi - t.lo) / 2 / se], [est, student.ppf(.975, 4)])
+
+def test_a_large_rise_that_is_unsure_is_weaker_than_a_small_sure_one():
+    assert q1.weakest(pd.DataFrame(dict(estimate=[.03, .2], lo=[.02, -.1], hi=[.04, .5]))).estimate == .2
+
+def test_learning_means_better_than_guessing():
+    assert q1.able(.7, .8, 4) and not q1.able(.6, .8, 4) and not q1.able(.26, .28, 4)
+
+def test_no_text_of_the_pretraining_says_its_label(tmp_path, monkeypatch):
+    asked = []
+    corpus = q1.testbed.corpus
+    monkeypatch.setattr(q1.testbed, 'corpus', lambda *a, **k: asked.append(k) or corpus(*a, **k))
+    run = next(c for c in q1.grid('smoke') if c.part == 'steps')
+    q1.model_of(run, q1.task_of(run), tmp_path)
+    assert [k['named'] for k in asked] == [0.] and [p.name for p in tmp_path.iterdir()] == [f'smoke-{run.task}-0-1x16']
+
+def test_records_keep_the_two_versions_of_dropout_apart(monkeypatch):
+    cells = [cell('sst2', s, (1, 1, 1, 1, 3), dropout=d, model='minilm') for s in range(3) for d in ('on', 'off')]
+    monkeypatch.setattr(q1, 'finished', lambda out, scale=None: iter(cells))
+    frames = q1.records('', 'laptop')
+    assert frames['q1_dynamics'].seeds.max() == 3 and set(frames['q1_changes'].seeds) == {3} and set(frames['q1_dynamics'].dropout) == {'on', 'off'}
+
 def test_a_twin_that_learned_nothing_is_no_comparison():
     rng = np.random.default_rng([1, 26])
     cells = study((1, 1, 1, 1, 2), list(q1.REAL), model='minilm')
@@ -215,7 +244,7 @@ def test_every_level_counts_and_the_least_sure_decides():
         if c['part'] == 'samples': c['n_train'] = 16
     *_, rises, evidence = found(cells)
     e = next(e for e in evidence if e.claim.id == 'all-factors-testbed')
-    assert 'samples, 16' in e.note and e.hi < 0 and e.n == len(rises) and (rises[rises.level != '16'].estimate > 0).all()
+    assert 'samples, 16' in e.note and e.hi < 0 and e.n == 4 and (rises[rises.level != '16'].estimate > 0).all()
 
 def test_few_cells_make_few_verdicts_and_no_crash():
     assert found([cell('world-medium', 0, (1,) * 5)])[-1] == []

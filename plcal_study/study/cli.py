@@ -33,7 +33,7 @@ plcal: calibration of language models, measured and reproduced.
 What `plcal run` has finished is kept; after an interruption, or a cell that failed, the same command goes on with
 what is left. Several machines may share the work: start the same command on each, with --out in a folder they share.
   --scale smoke    every path of the code, in seconds         --scale colab    small models of the hub, hours on one GPU
-  --scale laptop   half an hour on two cores, no network      --scale paper    the models, data and grids of the sources
+  --scale laptop   half an hour on two cores, no GPU          --scale paper    the models, data and grids of the sources
 
 Where data are looked for: --data-dir, then the folder named by PLCAL_DATA, then the user's cache.
 Without data and without a network, `plcal study` runs on readers of the testbed, whose truth is known, and says so.
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     shape = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser('plcal', description=MANUAL, formatter_class=shape, usage='plcal [--version] COMMAND …')
     top.add_argument('--version', action='version', version=f'plcal_study {plcal_study.__version__}')
-    parts = top.add_subparsers(dest='command', required=True, metavar='COMMAND', help=argparse.SUPPRESS)
+    parts = top.add_subparsers(dest='command', required=True, metavar='COMMAND', help=argparse.SUPPRESS, prog='plcal')
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument('--data-dir', type=Path, metavar='DIR', help='folder of raw data sets, read first')
 

@@ -262,6 +262,11 @@ def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str
     d = read_record('q1_dynamics', folder)
     d = d[(d.world == world) & (d.model == model) & (d.init == 'pretrained')]
     sets = [t for t in NAMES if t in set(d.task)]
+    if not sets:
+        fig, axes = _trained(folder, 6, 1, 1, 1)
+        axes[0, 0].set_axis_off()
+        axes[0, 0].text(.5, .5, f'no cell on {world} was run at this scale', ha='center')
+        return fig
     fig, axes = _trained(folder, 2.2 * len(sets) + 1.2, 6.2, 3, len(sets), sharex='col', sharey='row')
     for t, (top, middle, bottom) in zip(sets, axes.T, strict=True):
         own = d[d.task == t]
@@ -292,7 +297,7 @@ def training_real(
     return _dynamics(folder, 'real text', 'minilm', [('gain', _TRUE, 'recalibration gain, nats', '-'), ('ece15', _ECE, 'ECE15', '-'), ('ece15_null', '.6', 'ECE15 of a calibrated model', ':')])
 
 # %% ../../nbs/study/34_figures.ipynb #4191934d
-KINDS = {'bert, pretrained': 'small BERT, pre-trained', 'bert, random': 'small BERT, not', 'minilm, pretrained': 'MiniLM, pre-trained', 'minilm, random': 'MiniLM, random weights',
+KINDS = {'bert, pretrained': 'small BERT, pre-trained', 'bert, random': 'small BERT, random weights', 'minilm, pretrained': 'MiniLM, pre-trained', 'minilm, random': 'MiniLM, random weights',
          'lstm, random': 'LSTM', 'bow, random': 'word counts, forest', 'tfidf, random': 'tf-idf, forest'}
 _AXES = {'samples': 'training examples', 'tunable': 'tuned parameters', 'scale': 'parameters of the model'}
 
@@ -317,9 +322,9 @@ def factors_testbed(
         if factor == 'samples': bottom.set_xticks(sorted({round(2**x) for x in d[d.factor == factor].x}))
         else: bottom.xaxis.set_major_locator(LogLocator(numticks=4))
     axes[0, 0].set(ylim=(0, 1.02), ylabel='probability'); axes[1, 0].set(ylim=(0, None), ylabel='miscalibration')
-    axes[1, 1].set_xlabel('tuned parameters (dashed: soft prompts)')
+    axes[1, 1].set_xlabel('tuned parameters')
     handles = [h for ax in axes[:, 0] for h in zip(*ax.get_legend_handles_labels(), strict=True)]
-    fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False)
+    fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False, title='dashed: soft prompts; solid: adapters, and all parameters', title_fontsize=8)
     return fig
 
 # %% ../../nbs/study/34_figures.ipynb #f1b7972b

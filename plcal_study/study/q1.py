@@ -570,7 +570,7 @@ def evidence(
     out = [Evidence(CLAIMS[f'{name}-{where}'], t.estimate, t.lo, t.hi, t.p, t.n, 'seeds' if where == 'testbed' or name == 'larger' else 'tasks', scale, t.method) for where, tests in effects.items() for name, t in tests.items()]
     for world, own in found.groupby('world', sort=False):
         w = weakest(own)
-        out.append(Evidence(CLAIMS[f"all-factors-{str(world).split()[0]}"], w.estimate, w.lo, w.hi, w.p, len(own), 'levels', scale, f'weakest of them: {w.factor}, {w.level}, {w.task}; {w.method}'))
+        out.append(Evidence(CLAIMS[f"all-factors-{str(world).split()[0]}"], w.estimate, w.lo, w.hi, w.p, len(own.drop_duplicates(['task', 'model', 'estimate', 'lo'])), 'levels', scale, f'weakest of them: {w.factor}, {w.level}, {w.task}; {w.method}'))
     return sorted(out, key=lambda e: list(CLAIMS).index(e.claim.id))
 
 # %% ../../nbs/study/26_q1.ipynb #fb5eb608
