@@ -2,7 +2,7 @@
 import os, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd
-from plcal_study.lm.tasks import cloze_facts, data_dir, files, gold, load_task, mnli, parse_csv, parse_jsonl, pick, review_sentences, arc, random_words, shuffle_options, to_examples, trex, two_way, read_raw
+from plcal_study.lm.tasks import cloze_facts, data_dir, files, gold, load_task, mnli, parse_csv, parse_jsonl, pick, review_sentences, arc, random_words, shuffle_options, to_examples, trex, two_way, read_raw, lettered
 
 
 def _folder(change, file='sst2/dev.tsv'):
@@ -61,4 +61,5 @@ CASES = [
     ('no patterns',         lambda: trex(patterns=0),                  ValueError, 'patterns must be at least 1'),
     ('no random texts',     lambda: random_words(n=0),                 ValueError, 'n must be at least 1'),
     ('answers in front',    lambda: cloze_facts(pd.DataFrame(FACT), dict(test=1.)), ValueError, 'at least one example'),
+    ('one option', lambda: lettered(['yes']),            ValueError, 'there must be 2 to 26 options'),
 ]

@@ -31,8 +31,9 @@ def fields_are_there(t):
     "Every field of the template is a column of every split, and no text is left out of the prompt."
     asked = {f for _, f, _, _ in string.Formatter().parse(t.template) if f is not None}
     for s, e in t.splits.items():
-        have = {'a', *e.extra} | ({'b'} if e.b is not None else set())
+        have = {'a', *e.extra} | ({'b'} if e.b is not None else set()) | ({'options'} if e.options is not None else set())
         assert asked - {'m'} <= have, f'{t.name}, {s}: the template {t.template!r} asks for {asked - have - {"m"}}'
+        assert (e.options is None) == ('options' not in asked), f'{t.name}: options without a place in {t.template!r}, or a place without options'
         assert not t.template or have & {'a', 'b'} <= asked, f'{t.name}, {s}: {t.template!r} leaves out {(have & {"a", "b"}) - asked}'
 
 # ---- the manifest

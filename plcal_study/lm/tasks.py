@@ -16,12 +16,12 @@ import plcal_study
 from .examples import Examples, Task, cut, disjoint, normalise, take
 
 # %% auto #0
-__all__ = ['THREE', 'SENTIMENT', 'POLAR', 'TREC', 'TOXIC', 'NLI', 'ORDERS', 'ASK', 'TASKS', 'data_dir', 'own_data', 'manifest',
-           'files', 'read_raw', 'parse_csv', 'parse_jsonl', 'read_csv', 'read_jsonl', 'to_examples', 'ways', 'read_hub',
-           'pick', 'build', 'sst2', 'sst5', 'sst3', 'amazon_food', 'dynasent', 'dsc', 'semeval', 'review_sentences',
-           'yelp_sentences', 'amazon_sentences', 'ag_news', 'yahoo', 'trec', 'civil_comments', 'hate_speech18',
-           'implicit_hate', 'premises', 'two_way', 'mnli', 'snli', 'anli', 'hans', 'rte', 'gold', 'arc',
-           'arc_challenge', 'arc_easy', 'openbookqa', 'mmlu', 'hellaswag', 'winogrande', 'shuffle_options',
+__all__ = ['CHOICE', 'THREE', 'SENTIMENT', 'POLAR', 'TREC', 'TOXIC', 'NLI', 'ORDERS', 'ASK', 'TASKS', 'data_dir', 'own_data',
+           'manifest', 'files', 'read_raw', 'parse_csv', 'parse_jsonl', 'read_csv', 'read_jsonl', 'to_examples', 'ways',
+           'read_hub', 'pick', 'lettered', 'build', 'sst2', 'sst5', 'sst3', 'amazon_food', 'dynasent', 'dsc', 'semeval',
+           'review_sentences', 'yelp_sentences', 'amazon_sentences', 'ag_news', 'yahoo', 'trec', 'civil_comments',
+           'hate_speech18', 'implicit_hate', 'premises', 'two_way', 'mnli', 'snli', 'anli', 'hans', 'rte', 'gold',
+           'arc', 'arc_challenge', 'arc_easy', 'openbookqa', 'mmlu', 'hellaswag', 'winogrande', 'shuffle_options',
            'truthfulqa', 'articles', 'passages', 'wikitext2', 'tiny_shakespeare', 'pile', 'lambada', 'cloze_facts',
            'trex', 'bookcorpus', 'random_words', 'load_task']
 
@@ -172,6 +172,16 @@ def pick(
     if missing := [c for c in columns.values() if c not in table]: raise ValueError(f"expected a column {missing[0]!r}, got {', '.join(map(str, table))}; this is another version of the data set")
     return pd.DataFrame({ours: table[its] for ours, its in columns.items()})
 
+# %% ../../nbs/lm/09_tasks.ipynb #c144b1ff
+CHOICE = 'Question: {a}\n{options}\nAnswer: {m}' # of every task with options
+
+def lettered(
+    options: Sequence[str], # 2 to 26
+) -> str:                   # a line for each: 'A. …'
+    "Options behind letters, for the place {options} of a template."
+    if not 2 <= len(options) <= 26: raise ValueError(f"there must be 2 to 26 options for the letters A to Z, got {len(options)}")
+    return '\n'.join(f'{chr(65 + i)}. {o}' for i, o in enumerate(options))
+
 # %% ../../nbs/lm/09_tasks.ipynb #050d35de
 def build(
     name: str,                       # a row of the manifest
@@ -193,6 +203,7 @@ def build(
         tables, commit = read_hub(name, rows)
         splits, came = hub(tables), dict(came='hub', hub_id=m.hub_id, config=m.config, revision=commit or m.revision, pinned=bool(re.fullmatch('[0-9a-f]{40}', m.revision)), splits=m.hub_splits)
     splits, removed = disjoint(splits)
+    template = template or (CHOICE if any(e.options is not None for e in splits.values()) else '')
     return Task(name, splits, tuple(classes), tuple(words), template, came | dict(licence=m.licence, removed=removed) | said)
 
 # %% ../../nbs/lm/09_tasks.ipynb #83865e76
