@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
-import json, os, re, tempfile
+import hashlib, json, os, re, tempfile
 import numpy as np
 import pandas as pd
 from ..measure.predictions import atomic_write
@@ -81,7 +81,8 @@ def show(
     digits: int = 3, # of numbers that are not whole
 ) -> Styler:
     "A table as a page shows it."
-    return frame.style.hide(axis='index').format(precision=digits, thousands=',').set_table_attributes('class="dataframe"')
+    name = hashlib.sha256(frame.to_csv().encode()).hexdigest()[:8] # of the table in its HTML: the same in every run
+    return frame.style.set_uuid(name).hide(axis='index').format(precision=digits, thousands=',').set_table_attributes('class="dataframe"')
 
 # %% ../../nbs/study/33_pages.ipynb #d7435906
 def difference(
