@@ -256,12 +256,12 @@ def slow_place(text, options):
 
 WORDS = st.lists(st.sampled_from(['A', 'B', 'C', 'D', '.', 'a', 'b', ' ', 'an', 'An', 'ann', 'Bee', 'bee']), max_size=8).map(''.join)
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(WORDS, st.lists(WORDS, min_size=1, max_size=4))
 def test_answers_are_read_by_the_rules_of_the_source(text, options):
     assert parse_answer(text, options) == slow_parse(text, options) and answer_place(text, options) == slow_place(text, options)
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(WORDS, WORDS, st.lists(WORDS, min_size=1, max_size=4))
 def test_what_is_settled_stays_and_what_is_not_can_change(text, more, options):
     k = len(options)

@@ -219,17 +219,23 @@ def answer_of(
     return option, math.exp(p)
 
 # %% ../../nbs/lm/19_api.ipynb #970e666a
-def _plain(token: bytes) -> str: return token.decode('utf-8', 'replace').translate({ord('▁'): ' ', ord('Ġ'): ' ', ord('Ċ'): '\n'}) # raw entries of vocabularies mark spaces
+_GARBLED = '�'.encode() # what a server writes for a part of a character that it cannot write
 
-def _distances(r: Reply, prompt: str, span: int) -> list[int] | None: # characters from the beginning of each token of the prompt to its end, or None
-    "How far from the prompt's end its tokens begin, by their texts or else by the server's count."
-    texts, whole = [_plain(t) for t in r.tokens], _plain(prompt.encode('utf-8', 'surrogatepass'))
-    for n in (len(texts) - 1, len(texts)): # a server may end at once and generate none
-        tail = ''.join(texts[:n]).rpartition('�')[2]
-        if len(tail) > span and (whole.endswith(tail) or tail.endswith(whole)): return [sum(map(len, texts[i:n])) for i in range(n)]
-    far = [r.offsets[-1] - x for x in r.offsets[:-1]] if len(r.offsets) == len(texts) else []
-    return far if len(whole) in far and far == sorted(far, reverse=True) else None
+def _spaced(token: bytes) -> bytes: # raw entries of vocabularies mark spaces by letters of their own
+    for mark, space in (('▁', b' '), ('Ġ', b' '), ('Ċ', b'\n')): token = token.replace(mark.encode(), space)
+    return token
 
+def _distances(r: Reply, prompt: str, span: str) -> tuple[list[int], bytes | str] | None: # from the beginning of each token of the prompt to its end, and the option in the same units; or None
+    "How far from the prompt's end its tokens begin, by their bytes or else by the server's count of characters."
+    parts, whole, mine = [_spaced(t) for t in r.tokens], *(_spaced(x.encode('utf-8', 'surrogatepass')) for x in (prompt, span))
+    for n in (len(parts) - 1, len(parts)): # a server may end at once and generate none
+        tail = b''.join(parts[:n]).rpartition(_GARBLED)[2]
+        if len(tail) > len(mine) and (whole.endswith(tail) or tail.endswith(whole)): return [sum(map(len, parts[i:n])) for i in range(n)], mine
+    far = [r.offsets[-1] - x for x in r.offsets[:-1]] if len(r.offsets) == len(parts) else []
+    at = [(len(prompt) - d, t.decode('utf-8', 'replace')) for d, t in zip(far, parts, strict=False) if d <= len(prompt) and _GARBLED not in t]
+    return (far, span) if len(prompt) in far and all(prompt.startswith(t, i) or (i == 0 and prompt.startswith(t.lstrip())) for i, t in at) else None
+
+# %% ../../nbs/lm/19_api.ipynb #f793eb1c
 def option_of(
     body: Mapping[str, Any], # the answer to a completion with echo
     prompt: str,             # what was sent: the question and the option
@@ -237,13 +243,14 @@ def option_of(
 ) -> dict[str, Any]:         # logprobs: of the option's tokens, nats; fused: does its beginning share a token with the question? JSON values
     "The log-probabilities of an option's tokens; raises `EndpointError` if the prompt is not echoed, or a token of the option has none. A token that begins in the question is the question's."
     r = reply_of(body)
-    if (far := _distances(r, prompt, len(span))) is None:
+    if (found := _distances(r, prompt, span)) is None:
         raise EndpointError(f"it does not echo the prompt, of which it gives {len(r.tokens)} tokens that do not spell it; vLLM's server does echo, llama.cpp's does not, nor do chat models of OpenAI: ask in mode 'letters'")
-    mine = [i for i, d in enumerate(far) if d <= len(span)]
+    far, units = found
+    mine = [i for i, d in enumerate(far) if d <= len(units)]
     if not mine: raise EndpointError(f"the option {span.strip()!r} has no token of its own: it is fused with the end of the question")
     p = [r.logprobs[i] for i in mine]
     if None in p: raise EndpointError(f"a token of the option {span.strip()!r} has no logprob; the question before it must not be empty")
-    return dict(logprobs=p, fused=bool(span[:len(span) - far[mine[0]]].strip()))
+    return dict(logprobs=p, fused=bool(units[:len(units) - far[mine[0]]].strip()))
 
 # %% ../../nbs/lm/19_api.ipynb #e5997dd2
 def _client() -> Any:
@@ -359,12 +366,16 @@ def _jobs(endpoint: Endpoint, asked: Asked, i: int, mode: str, max_tokens: int) 
 # %% ../../nbs/lm/19_api.ipynb #ba0f1baa
 def _place_of(endpoint: Endpoint, uid: str = '') -> str: return f"model {endpoint.model!r} at {_shown(endpoint.base)}{f', question {uid!r}' if uid else ''}"
 
-def _one(line: _Line, job: _Job, kept: dict[str, dict]) -> str: # the uid
-    "Ask, reduce, keep."
+def _one(line: _Line, job: _Job, kept: dict[str, dict]) -> str | None: # the uid; None if it was not asked any more
+    "Ask, reduce, keep; what goes wrong here stops the others."
     try:
         body = _post(line, job.path, job.payload)
         found = job.read(body)
-    except EndpointError as error: raise EndpointError(f"{_place_of(line.endpoint, job.uid)}: {error}") from None
+    except _Stopped: return None
+    except BaseException as error:
+        line.stop.set()
+        if not isinstance(error, EndpointError): raise
+        raise EndpointError(f"{_place_of(line.endpoint, job.uid)}: {error}") from None
     about = {k: v for k in ('model', 'system_fingerprint') if isinstance(v := body.get(k), str)}
     kept.setdefault(job.uid, dict(of=job.of, parts={}))['parts'][job.part] = found | (dict(server=about) if about else {})
     return job.uid
@@ -378,10 +389,11 @@ def _gather(endpoint: Endpoint, todo: Sequence[_Job], kept: dict[str, dict], don
         pool = ThreadPoolExecutor(endpoint.workers)
         try:
             for f in as_completed([pool.submit(_one, line, j, kept) for j in todo]):
-                left[uid := f.result()] -= 1
-                if not left[uid]:
-                    done += 1
-                    if progress: progress(done, total)
+                if (uid := f.result()) is None: continue
+                left[uid] -= 1
+                if left[uid]: continue
+                done += 1
+                if progress: progress(done, total)
         finally: # also for Ctrl-C
             line.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)

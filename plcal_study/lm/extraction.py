@@ -4,12 +4,12 @@
 
 # %% ../../nbs/lm/19_extraction.ipynb #9ef8dfd6
 from __future__ import annotations
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-import hashlib, json, os, re, resource, shutil, sys, time
+import hashlib, json, re, resource, shutil, sys, time
 import numpy as np
 import pandas as pd
 import plcal_study, torch, transformers
@@ -17,8 +17,8 @@ from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, atomic_write, from_grades, from_logits, load, probs_of, save
 from . import models
 from .api import Endpoint, read_endpoint
-from .examples import Examples, Task, sample, take
-from .models import _kind, _plain
+from .examples import Examples, Task, take
+from .models import _plain
 from .prompts import LETTERS, PROMPTS, Asked, Prompt, answer_place, ask, parse_answer, settled, take_asked
 from .scoring import Scorer, check_logits, encode, every_token, greedy, listen, of_words, pooled, spellings
 from .tasks import load_task
@@ -105,13 +105,13 @@ def read_options(
     for h in listen(s, rows, q.group):
         check_logits(h.stem, q.uid[h.rows])
         for name, x in of_words(h.stem).items(): facts.setdefault(name, np.empty(len(q)))[h.rows] = x.cpu().numpy()
-        for i, x in zip(h.rows, h.loglik, strict=True): loglik[i, :k[i]] = x
+        for i, own in zip(h.rows, h.loglik, strict=True): loglik[i, :k[i]] = own
     def table(rows): return np.array([np.pad(np.asarray(r, float), (0, k.max() - len(r)), constant_values=np.nan) for r in rows])
     by = dict(char=table([[len(o) for o in own] for own in q.options]), byte=table([[len(o.encode()) for o in own] for own in q.options]),
               token=table([[len(b) - n for b, n in zip(r.branches, r.skip or [0] * len(r.branches), strict=True)] for r in rows]))
     ways = dict(raw=loglik) | {name: loglik / x for name, x in by.items()} | dict(pmi=loglik - table(_unasked(s, texts)))
-    def own(z): return loglik[np.arange(len(q)), np.nanargmax(z, 1)]
-    return {name: _graded(q, z, loglik=own(z), msp=facts['msp'], max_logit=facts['max_logit'], cut=lost) for name, z in ways.items()}
+    def said(z): return loglik[np.arange(len(q)), np.nanargmax(z, 1)]
+    return {name: _graded(q, z, loglik=said(z), msp=facts['msp'], max_logit=facts['max_logit'], cut=lost) for name, z in ways.items()}
 
 # %% ../../nbs/lm/19_extraction.ipynb #225bae02
 def _token_at(tokenizer, tokens: Sequence[int], place: int) -> int:
@@ -171,7 +171,7 @@ def read_permuted(
     here = np.arange(most)[:, None] < k # (orders, n): does this rotation count for this question?
     at = (np.arange(most)[None, None] + np.arange(most)[:, None, None]) % k[None, :, None] # (orders, n, option): its place
     p = np.where(here[..., None] & (np.arange(most) < k[:, None])[None], np.take_along_axis(shown, at, 2), np.nan) # (orders, n, option)
-    with np.errstate(divide='ignore'): z = np.log(np.nanmean(p, 0))
+    with np.errstate(divide='ignore'): z = np.where(np.arange(most) < k[:, None], np.log(np.nan_to_num(p).sum(0) / k[:, None]), np.nan)
     best = np.nanargmax(z, 1)
     mine = p[:, n, best]
     agree = np.nanmean(np.where(here, np.nan_to_num(p, nan=-1).argmax(2) == best, np.nan), 0)
@@ -212,10 +212,11 @@ def read_cloze(
         for name, x in of_words(h.stem).items(): facts.setdefault(name, np.empty(len(q)))[h.rows] = x.cpu().numpy()
         loglik[h.rows] = [x[0] for x in h.loglik]
     wanted = [r.branches[0] for r in rows]
-    values = [_values(s, q, r.branches[0], i) for i, r in enumerate(rows)] if q.posterior is not None else None
+    truths = q.posterior if q.posterior is not None else np.empty(0)
+    values = [_values(s, q, i) for i in range(len(q))] if q.posterior is not None else None
     def graded(conf, said, **scores):
         right = [list(t[:len(w)]) == list(w) for t, w in zip(wanted, said, strict=True)]
-        if values is not None: scores['true_posterior'] = np.array([sum(x for v, x in zip(vs, p, strict=False) if list(v[:len(w)]) == list(w)) for vs, p, w in zip(values, q.posterior, said, strict=True)])
+        if values is not None: scores['true_posterior'] = np.array([sum(x for v, x in zip(vs, p, strict=False) if list(v[:len(w)]) == list(w)) for vs, p, w in zip(values, truths, said, strict=True)])
         return from_grades(np.clip(conf, 0, 1), np.array(right), q.uid, q.meta, q.cluster, cut=lost, **scores)
     out = dict(first=graded(facts['msp'], [[int(w)] for w in facts['word']], **{n: facts[n] for n in ('max_logit', 'margin', 'entropy', 'tie')}))
     if s.kind != 'causal': return out
@@ -225,9 +226,9 @@ def read_cloze(
         said[path.row], conf[path.row] = path.tokens + [-1] * (len(wanted[path.row]) - len(path.tokens)), path.kept.prod() if len(path.kept) else 0
     return out | dict(entity=graded(conf, said, loglik=loglik))
 
-def _values(s: Scorer, q: Asked, truth: list[int], i: int) -> list[list[int]]:
+def _values(s: Scorer, q: Asked, i: int) -> list[list[int]]:
     "Tokens of every candidate of a statement."
-    return [r.branches[0] for r in encode(s, [q.prompt[i]] * len(q.options[i]), [[t if q.prompt[i][-1:].isspace() else f' {t}'] for t in q.options[i]])[0]]
+    return [r.branches[0] for r in encode(s, [q.prompt[i]] * len(q.options[i]), [[t if q.prompt[i][-1:].isspace() else f' {t}'] for t in q.options[i]], truncate=True)[0]]
 
 # %% ../../nbs/lm/19_extraction.ipynb #4d9abb6e
 def read_tokens(
@@ -283,12 +284,18 @@ def open_model(
     revision: str | None = None,   # branch, tag or commit of the hub
     device: str | None = None,     # None: a GPU if there is one
     batch_tokens: int | None = None, # None: 2,048 on a CPU, 16,384 on a GPU
-) -> Scorer:
+    check: Sequence[str] = (),     # texts after which a dtype of 16 bits is held against float32; (): none
+) -> Scorer:                       # said: revision, and dtype_error, dtype_moved, dtype_checked where it was held against float32
     "A model ready to be read, of the kind its config says; raises what `models.load` raises, and `ValueError` for another dtype."
     if dtype not in DTYPES: raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    model, tokenizer = models.load(source, _kind_of(source, revision), revision, dtype=DTYPES[dtype], device=device)
-    return Scorer(model, tokenizer, batch_tokens or (16_384 if device.startswith('cuda') else 2048))
+    compare = len(check) > 0 and dtype != 'float32'
+    model, tokenizer = models.load(source, _kind_of(source, revision), revision, dtype=torch.float32 if compare else DTYPES[dtype], device=device)
+    batch_tokens = batch_tokens or (16_384 if device.startswith('cuda') else 2048)
+    exact = _first(Scorer(model, tokenizer, batch_tokens), check) if compare else None
+    s = Scorer(model.to(DTYPES[dtype]), tokenizer, batch_tokens, said=dict(revision=revision) if revision else {})
+    if exact is not None: s.said |= _moved(exact, _first(s, check))
+    return s
 
 def _kind_of(source: str | Path, revision: str | None) -> str:
     "What a model was saved as, by its config; `models.load` says what is wrong with one that cannot be read."
@@ -297,6 +304,19 @@ def _kind_of(source: str | Path, revision: str | None) -> str:
         return 'seq2seq' if said.get('is_encoder_decoder') else 'masked' if any('MaskedLM' in a for a in said.get('architectures') or ()) else 'causal'
     return 'causal'
 
+# %% ../../nbs/lm/19_extraction.ipynb #26b002f8
+def _first(s: Scorer, texts: Sequence[str]) -> torch.Tensor: # (n, V) log-probabilities, in the order of the texts
+    "What the model expects after each text."
+    heard = list(listen(s, encode(s, texts, truncate=True)[0]))
+    order = np.argsort(np.concatenate([h.rows for h in heard]))
+    return torch.cat([h.stem for h in heard])[torch.from_numpy(order)].log_softmax(1).cpu()
+
+def _moved(exact: torch.Tensor, rough: torch.Tensor) -> dict[str, Any]:
+    "What a lower precision changes."
+    top = exact.argmax(1, keepdim=True)
+    return dict(dtype_error=round(float((rough.gather(1, top) - exact.gather(1, top)).abs().max()), 6), dtype_moved=int((rough.argmax(1) != top[:, 0]).sum()), dtype_checked=len(top))
+
+# %% ../../nbs/lm/19_extraction.ipynb #9ba00415
 def fingerprint(
     model, # a model of transformers
 ) -> str:  # 16 hex digits
@@ -330,9 +350,17 @@ class How:
 
     def __post_init__(self):
         if self.mode not in KEYS: raise ValueError(f"mode must be one of {', '.join(KEYS)}, got {self.mode!r}")
-        if self.max_tokens < 1: raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+        for name, least in (('max_tokens', 1), ('window', 2), ('stride', 1)):
+            if (v := getattr(self, name)) is not None and (not isinstance(v, (int, np.integer)) or isinstance(v, bool) or v < least): raise ValueError(f"{name} must be a whole number of at least {least}, got {v!r}")
         if self.p_true and self.mode not in ('letters', 'options', 'answer'): raise ValueError(f"p_true asks about an option that was chosen, in mode letters, options or answer; got mode {self.mode!r}")
-        if self.prompt is None: object.__setattr__(self, 'prompt', ASKED_BY[self.mode])
+
+    @property
+    def form(self) -> Prompt:
+        "The prompt itself."
+        prompt = self.prompt or ASKED_BY[self.mode]
+        if isinstance(prompt, Prompt): return prompt
+        if prompt not in PROMPTS: raise ValueError(f"no prompt is named {prompt!r}; there are: {', '.join(PROMPTS)}")
+        return PROMPTS[prompt]
 
 # %% ../../nbs/lm/19_extraction.ipynb #ec50450c
 @dataclass(eq=False)
@@ -349,20 +377,21 @@ class _Plan:
 
 _CHUNK = 256 # questions of a piece
 
-def _prepare(reader, task: str | Task, how: How, name: str | None, data: str | Path | None, out: str | Path | None, more: Mapping) -> _Plan:
+def _prepare(reader, task: str | Task, how: How, name: str | None, data: str | Path | None, out: str | Path | None) -> _Plan:
     "The questions in words, in pieces, and what decides the result."
     task = task if isinstance(task, Task) else load_task(task, data)
     here = isinstance(reader, Scorer)
     tokenizer = reader.tokenizer if here else None
-    kw = dict(split=how.split, prompt=how.prompt, shots=how.shots, draw=how.draw, tokenizer=tokenizer, chat=how.chat if here else None, limit=how.limit, seed=how.seed)
+    kw: dict[str, Any] = dict(split=how.split, prompt=how.form, shots=how.shots, draw=how.draw, tokenizer=tokenizer, chat=how.chat if here else None, limit=how.limit, seed=how.seed)
     first = ask(task, **kw)
+    if how.mode in ('letters', 'permuted') and not how.form.lettered: raise ValueError(f"mode {how.mode!r} asks for a letter, and prompt {how.form.name!r} shows none; use prompt 'first', 'second', 'plain' or 'quiz', or mode 'options'")
     turns = max(map(len, first.options)) if how.mode == 'permuted' else 1
     asks = [first] + [ask(replace(task, splits=dict(task.splits) | {how.split: rotated(task[how.split], r)}), **kw) for r in range(1, turns)]
     if here: reader = replace(reader, special=not first.meta['chat'])
     name = name or (Path(reader.model.name_or_path).name or type(_plain(reader.model)).__name__ if here else reader.model)
     texts = hashlib.sha256(json.dumps([[a.prompt, a.options, None if a.label is None else a.label.tolist()] for a in asks]).encode()).hexdigest()[:16]
-    who = dict(weights=fingerprint(reader.model), dtype=str(next(reader.model.parameters()).dtype).removeprefix('torch.')) if here else dict(base=reader.base, top=reader.top, chat_api=reader.chat)
-    job = first.meta | dict(model=name, mode=how.mode, truncate=how.truncate, p_true=how.p_true, questions=texts) | who | dict(more)
+    who: dict[str, Any] = dict(weights=fingerprint(reader.model), dtype=str(next(reader.model.parameters()).dtype).removeprefix('torch.')) if here else dict(base=reader.base, top=reader.top, chat_api=reader.chat)
+    job = first.meta | dict(model=name, mode=how.mode, truncate=how.truncate, p_true=how.p_true, questions=texts) | who
     if how.mode == 'answer': job['max_tokens'] = how.max_tokens
     if how.mode == 'tokens': job |= dict(window=how.window, stride=how.stride)
     length = np.array([len(x) for x in first.prompt])
@@ -379,7 +408,7 @@ def _read(plan: _Plan, rows: np.ndarray, kept: dict | None = None) -> dict[str, 
     if how.mode == 'letters': out = read_letters(s, q, how.truncate)
     elif how.mode == 'options': out = read_options(s, q, how.truncate)
     elif how.mode == 'answer': out = read_answer(s, q, how.truncate, how.max_tokens)
-    elif how.mode == 'permuted': out = read_permuted(s, [take_asked(a, rows) for a in plan.asks], how.truncate)
+    elif how.mode == 'permuted': out = read_permuted(s, [take_asked(a, rows) for a in plan.asks[:max(map(len, q.options))]], how.truncate)
     elif how.mode == 'cloze': out = read_cloze(s, q, how.truncate)
     else: out = read_tokens(s, q, how.window, how.stride)
     if not how.p_true: return out
@@ -389,14 +418,14 @@ def _read(plan: _Plan, rows: np.ndarray, kept: dict | None = None) -> dict[str, 
 
 def _join(parts: Sequence[Predictions], q: Asked) -> Predictions:
     "The pieces as one, in the order of the questions."
-    most = max(p.logits.shape[1] for p in parts) if parts[0].logits is not None else 0
     place = {u: i for i, u in enumerate(q.uid)}
     def stack(f): return np.concatenate([f(p) for p in parts])
     uid, cluster = stack(lambda p: p.uid), None if parts[0].cluster is None else stack(lambda p: p.cluster)
-    own = uid if uid[0] in place else cluster # a row a token: its text is its cluster
+    own = uid if uid[0] in place or cluster is None else cluster # a row a token: its text is its cluster
     order = np.argsort([place[u] for u in own], kind='stable')
+    most = max(0 if p.logits is None else p.logits.shape[1] for p in parts)
     logits = stack(lambda p: np.pad(p.logits, ((0, 0), (0, most - p.logits.shape[1])), constant_values=np.nan))[order] if most else None
-    names = [n for n in parts[0].scores if all(n in p.scores for p in parts)] + sorted({n for p in parts for n in p.scores if n.startswith('place_')} - set.intersection(*(set(p.scores) for p in parts)))
+    names = dict.fromkeys(n for p in parts for n in p.scores) # a place that no question of a piece has holds no mass
     scores = {n: stack(lambda p, n=n: p.scores.get(n, np.zeros(len(p))))[order] for n in names}
     meta = parts[0].meta | (dict(bytes=sum(p.meta['bytes'] for p in parts)) if 'bytes' in parts[0].meta else {})
     return Predictions(meta, uid[order], stack(lambda p: p.correct)[order], stack(lambda p: p.conf)[order], logits, stack(lambda p: p.label)[order] if most else None, scores, None if cluster is None else cluster[order])
@@ -406,11 +435,13 @@ def _facts(plan: _Plan, p: Predictions, key: str) -> dict[str, Any]:
     "What a reader of the file must know: how it was asked and read, on what, and how often the first two options tie."
     s = plan.reader
     here = dict(attention=getattr(_plain(s.model).config, '_attn_implementation', None), device=s.device.type, batch_tokens=s.batch_tokens, shared=s.share and s.kind == 'causal',
-                torch=torch.__version__, transformers=transformers.__version__) if isinstance(s, Scorer) else {}
+                torch=torch.__version__, transformers=transformers.__version__, **s.said) if isinstance(s, Scorer) else {}
     tie = dict(tie_rate=float(p.scores['tie'].mean())) if 'tie' in p.scores else {}
     cut = dict(truncated=int((p.scores['cut'] > 0).sum())) if 'cut' in p.scores else {}
     bits = dict(nll=float(-p.scores['logprob'].mean()), bits_per_byte=float(-p.scores['logprob'].sum() / np.log(2) / p.meta['bytes'])) if 'logprob' in p.scores else {}
     return dict(plan.job) | dict(confidence=key, n=len(p), job=plan.job, plcal_study=plcal_study.__version__) | here | tie | cut | bits
+
+def _file(plan: _Plan, key: str) -> str: return _stem(plan) + ('' if key == plan.how.mode else f'-{key}') + '.parquet'
 
 def _stem(plan: _Plan) -> str:
     "The name of the files, without the confidence."
@@ -424,22 +455,27 @@ def _differs(old: Mapping, new: Mapping) -> str:
     return ', '.join(f'{k} was {old.get(k)!r} and is {new.get(k)!r}' for k in keys[:3])
 
 # %% ../../nbs/lm/19_extraction.ipynb #09a58efe
+def _json(path: Path) -> Any: # a dict, or for a piece the list of its files
+    "What we wrote into a folder of pieces; a `ValueError` if it is damaged."
+    try: said = json.loads(path.read_text())
+    except ValueError: said = None
+    if isinstance(said, list if path.stem.isdigit() else dict): return said
+    raise ValueError(f"{path} is damaged or cut short; remove {path.parent if path.name == 'job.json' else path} and start again")
+
 def _check_folder(plan: _Plan, parts: Path) -> None:
     "Start or go on with the folder of pieces; a `ValueError` if they are of another job."
     said = parts / 'job.json'
     job = plan.job | dict(chunk=_CHUNK, plcal_study=plcal_study.__version__)
     if said.exists():
-        try: old = json.loads(said.read_text())
-        except ValueError: old = {}
-        if old != json.loads(json.dumps(job)): raise ValueError(f"{parts} holds pieces of another extraction: {_differs(old, json.loads(json.dumps(job))) or 'its job.json is damaged'}; give another --out, or remove that folder")
+        if (old := _json(said)) != (new := json.loads(json.dumps(job))): raise ValueError(f"{parts} holds pieces of another extraction: {_differs(old, new)}; give another --out, or remove that folder")
     parts.mkdir(parents=True, exist_ok=True)
     atomic_write(said, json.dumps(job, indent=1) + '\n')
 
 def _finished(plan: _Plan) -> dict[str, Predictions] | None:
     "The files of an extraction that is through, or None; a `ValueError` if files of that name are of another."
     if plan.folder is None: return None
-    files = {p.stem.removeprefix(_stem(plan) + '-'): p for p in sorted(plan.folder.glob(f'{_stem(plan)}-*.parquet'))}
-    found = {k: load(files[k]) for k in KEYS[plan.how.mode] if k in files}
+    files = {k: plan.folder / _file(plan, k) for k in KEYS[plan.how.mode]}
+    found = {k: load(f) for k, f in files.items() if f.exists()}
     for k, p in found.items():
         if (old := p.meta.get('job')) != json.loads(json.dumps(plan.job)): raise ValueError(f"{files[k]} is of another extraction: {_differs(old or {}, plan.job)}; give another --out, or remove that file")
     wanted = [k for k in KEYS[plan.how.mode] if not (k == 'entity' and getattr(plan.reader, 'kind', '') != 'causal' or k == 'pmi' and isinstance(plan.reader, Endpoint))]
@@ -449,8 +485,8 @@ def _piece(plan: _Plan, parts: Path | None, i: int, rows: np.ndarray) -> dict[st
     "One piece: read from its files, or from the model and then written."
     if parts is None: return _read(plan, rows)
     done = parts / f'{i:05d}.json' # written last: the piece is whole
-    if done.exists(): return {k: load(parts / f'{i:05d}-{k}.parquet') for k in json.loads(done.read_text())}
-    kept = json.loads(file.read_text()) if (file := parts / f'{i:05d}.kept.json').exists() else {}
+    if done.exists(): return {k: load(parts / f'{i:05d}-{k}.parquet') for k in _json(done)}
+    kept = _json(file) if (file := parts / f'{i:05d}.kept.json').exists() else {}
     try: found = _read(plan, rows, kept)
     finally:
         if kept: atomic_write(file, json.dumps(kept)) # replies of an endpoint are paid for
@@ -476,8 +512,8 @@ def extract(
     "The questions of a task put to a model; raises `ValueError` or `FileNotFoundError` that names what is wrong and the question; what was extracted stays in `out`."
     settings = How(mode=mode, **how)
     task = task if isinstance(task, Task) else load_task(task, data)
-    reader, more = (model, {}) if isinstance(model, (Scorer, Endpoint)) else _opened(model, task, settings, dtype, revision, device, batch_tokens)
-    plan = _prepare(reader, task, settings, name, data, out, more)
+    reader = model if isinstance(model, (Scorer, Endpoint)) else open_model(model, dtype, revision, device, batch_tokens, list(task[settings.split].a[:32]))
+    plan = _prepare(reader, task, settings, name, data, out)
     if (found := _finished(plan)) is not None: return found
     parts = plan.folder / f'.{_stem(plan)}.parts' if plan.folder else None
     if parts: _check_folder(plan, parts)
@@ -485,10 +521,11 @@ def extract(
     joined = {k: _join([p[k] for p in pieces], plan.asks[0]) for k in pieces[0]}
     joined = {k: replace(p, meta=_facts(plan, p, k)) for k, p in joined.items()}
     if plan.folder and parts:
-        for k, p in joined.items(): save(p, plan.folder / f'{_stem(plan)}-{k}.parquet')
+        for k, p in joined.items(): save(p, plan.folder / _file(plan, k))
         shutil.rmtree(parts)
     return joined
 
+# %% ../../nbs/lm/19_extraction.ipynb #80fc746f
 def _pieces(plan: _Plan, parts: Path | None, progress: bool) -> list[dict[str, Predictions]]:
     "Every piece, with a bar; Ctrl-C says what stays."
     from tqdm import tqdm
@@ -501,22 +538,6 @@ def _pieces(plan: _Plan, parts: Path | None, progress: bool) -> list[dict[str, P
                 bar.update(len(rows))
         except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted; {sum(len(r) for r in plan.chunks[:len(out)]):,} of {where}' + (f': {parts}' if parts else '')) from None
     return out
-
-# %% ../../nbs/lm/19_extraction.ipynb #00cb0ce6
-def _opened(source: str | Path, task: Task, how: How, dtype: str, revision: str | None, device: str | None, batch_tokens: int | None) -> tuple[Scorer, dict[str, Any]]: # and what is to be said of it
-    "A model by its name; one of 16 bits is held against itself in float32."
-    named = dict(revision=revision) if revision else {}
-    if dtype == 'float32' or dtype not in DTYPES: return open_model(source, dtype, revision, device, batch_tokens), named
-    s = open_model(source, 'float32', revision, device, batch_tokens)
-    q = ask(task, how.split, how.prompt or 'plain', tokenizer=s.tokenizer, limit=min(32, len(task[how.split])), seed=how.seed)
-    rows, _ = encode(s, q.prompt, truncate=True)
-    def first(s): return torch.cat([torch.cat([h.stem, torch.from_numpy(h.rows)[:, None].to(h.stem)], 1) for h in listen(s, rows)])
-    def ordered(x): return x[x[:, -1].argsort(), :-1].log_softmax(1).cpu()
-    exact = ordered(first(s))
-    low = Scorer(s.model.to(DTYPES[dtype]), s.tokenizer, s.batch_tokens)
-    rough, top = ordered(first(low)), exact.argmax(1)
-    error = (rough.gather(1, top[:, None]) - exact.gather(1, top[:, None])).abs().max()
-    return low, named | dict(dtype_error=round(float(error), 6), dtype_moved=int((rough.argmax(1) != top).sum()), dtype_checked=len(top))
 
 # %% ../../nbs/lm/19_extraction.ipynb #16b9d60c
 class Estimate(NamedTuple):
@@ -539,7 +560,7 @@ def estimate(
 ) -> Estimate:
     "Questions, tokens, and by a trial of two batches (the longest, and a middling one) seconds and memory; nothing is written."
     settings = How(mode=mode, **how)
-    plan = _prepare(model if isinstance(model, (Scorer, Endpoint)) else open_model(model, dtype, revision, device, batch_tokens), task, settings, None, data, None, {})
+    plan = _prepare(model if isinstance(model, (Scorer, Endpoint)) else open_model(model, dtype, revision, device, batch_tokens), task, settings, None, data, None)
     q, s = plan.asks[0], plan.reader
     if isinstance(s, Endpoint): return Estimate(len(q), sum(map(len, q.prompt)) // 4, np.nan, np.nan)
     count = np.array([len(x) for x in models._ids(s.tokenizer, q.prompt)]) * len(plan.asks)

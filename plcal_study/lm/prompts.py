@@ -151,11 +151,11 @@ def _fixed(prompt: Prompt, task: Task, split: str, q: Examples, shots: int, seed
     pool = _pool(task, split)
     e, clusters = task[pool], task[split].cluster # of the whole split, so that `limit` plays no part
     if shots > len(e): raise ValueError(f"shots must be at most {len(e)}, the size of split {pool!r}, got {shots}")
-    options, drawn = options_of(e, task), np.random.default_rng([seed, 16]).permutation(len(e))[:2 * shots].tolist() # the first of two is the one of one
+    options, drawn = options_of(e, task), np.random.default_rng([seed, 16]).permutation(len(e))[:shots].tolist() # the first of two is the one of one
     if q.cluster is not None and (own := _own(e, clusters, shots, drawn)):
         number = {c: g for g, c in enumerate(dict.fromkeys(q.cluster))}
         return [_solved(prompt, e, options, own[c]) for c in number], np.array([number[c] for c in q.cluster]), f'{pool}, by cluster'
-    return [_solved(prompt, e, options, drawn[:shots])], np.zeros(len(q), int), pool
+    return [_solved(prompt, e, options, drawn)], np.zeros(len(q), int), pool
 
 def _each(prompt: Prompt, task: Task, split: str, q: Examples, shots: int, seed: int) -> tuple[list[str], np.ndarray, str]:
     "Examples of its own for every question, from its own split, never itself."

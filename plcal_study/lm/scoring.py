@@ -43,7 +43,8 @@ class Scorer:
     batch_tokens: int = 4096    # tokens of a padded batch at most; halved when memory runs out
     share: bool = True          # read common beginnings once; False: every continuation with all that stands before it
     special: bool = True        # put the tokenizer's beginning token before a text; False for texts of a chat template, which has it
-    kind: str = ''              # found by itself: 'causal', 'masked' or 'seq2seq'
+    said: dict[str, Any] = field(default_factory=dict) # what is to be known of how it was opened: revision, error of its dtype; JSON values
+    kind: str = field(default='', init=False)        # found by itself: 'causal', 'masked' or 'seq2seq'
     checked: bool = field(default=False, init=False) # has sharing been held against plain reading on this model?
     halved: int = field(default=0, init=False)       # times that memory ran out
 
@@ -126,32 +127,33 @@ class _Lent(DynamicLayer):
     "Keys and values of a common prefix, lent to any number of rows and never grown."
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         "The prefix before each row's own keys and values."
-        b = len(key_states)
-        return torch.cat([self.keys.expand(b, -1, -1, -1), key_states], -2), torch.cat([self.values.expand(b, -1, -1, -1), value_states], -2)
+        own = zip((self.keys, self.values), (key_states, value_states), strict=True)
+        keys, values = (torch.cat([lent.expand(len(x), -1, -1, -1), x], -2) for lent, x in own) # type: ignore[union-attr]
+        return keys, values
 
 def _grown(s: Scorer, ids: Sequence[int]) -> DynamicCache:
     "The cache after a text."
     cache = DynamicCache()
-    s.model(input_ids=torch.tensor([list(ids)], device=s.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    try: s.model(input_ids=torch.tensor([list(ids)], device=s.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    except RuntimeError as e:
+        if not _no_memory(e): raise
+        raise MemoryError(f"the {len(ids)} tokens common to many questions do not fit into the memory of {s.device}; take fewer shots, or a smaller model or dtype") from None
     return cache
 
 def _lend(s: Scorer, ids: Sequence[int]) -> DynamicCache:
     "The cache of a prefix, for `_Lent`."
-    cache = _grown(s, ids)
-    layers = []
-    for layer in cache.layers:
-        lent = _Lent()
-        lent.lazy_initialization(layer.keys, layer.values)
-        lent.keys, lent.values = layer.keys, layer.values
-        layers.append(lent)
-    cache.layers = layers
+    cache: Any = _grown(s, ids)
+    for i, layer in enumerate(cache.layers):
+        cache.layers[i] = _Lent()
+        cache.layers[i].lazy_initialization(layer.keys, layer.values)
+        cache.layers[i].keys, cache.layers[i].values = layer.keys, layer.values
     return cache
 
 def common(
     rows: Sequence[Sequence[int]], # lists of ids
 ) -> int:                          # tokens
     "The length of the beginning that all rows share."
-    first, last = min(rows), max(rows) # what the first and last in order share, all share
+    first, last = min(rows, key=list), max(rows, key=list) # what the first and last in order share, all share
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 # %% ../../nbs/lm/17_scoring.ipynb #a2a18303
@@ -164,7 +166,9 @@ def _causal(s: Scorer, rows: Sequence[Row], prefix: int, cache: DynamicCache | N
         at = mask.bool().numpy()
         part, positions = np.full(at.shape, -1), np.zeros(at.shape, int)
         part[at], positions[at] = np.concatenate(laid.part), np.concatenate(laid.positions)
-        batch |= dict(attention_mask=_sees(torch.from_numpy(part).to(s.device), prefix), position_ids=torch.from_numpy(positions).to(s.device))
+        sees = _sees(torch.from_numpy(part).to(s.device), prefix)
+        if _plain(s.model).config._attn_implementation == 'eager': sees = torch.where(sees, 0., torch.finfo(s.model.dtype).min).to(s.model.dtype) # it is added there
+        batch |= dict(attention_mask=sees, position_ids=torch.from_numpy(positions).to(s.device))
     elif prefix: batch['position_ids'] = (prefix + torch.arange(tokens.shape[1], device=s.device))[None].expand(len(rows), -1)
     if cache is not None: batch['past_key_values'] = cache
     n = [len(a) for a in laid.asked]
@@ -190,7 +194,7 @@ def _masked(s: Scorer, rows: Sequence[Row]) -> tuple[Tensor, list[np.ndarray]]:
     "As `_causal`: a pass for the mask alone, and one for each token of each branch."
     hole, texts, at, owner = s.tokenizer.mask_token_id, [], [], []
     for stem, branches, _ in rows:
-        i = stem.index(hole)
+        i = len(stem) - 1 - stem[::-1].index(hole) # a text may hold the word too: the last one is ours
         texts.append(stem); at.append(i)
         for b in branches:
             texts += [[*stem[:i], *b[:j], hole, *b[j + 1:], *stem[i + 1:]] for j in range(len(b))]
@@ -207,11 +211,14 @@ _LEAST = 16 # tokens of a common beginning that are worth a cache
 
 def _size(r: Row, prefix: int = 0) -> int: return len(r.stem) - prefix + sum(len(b) - 1 for b in r.branches)
 
-def _plan(s: Scorer, rows: Sequence[Row], group: np.ndarray) -> list[tuple[int, np.ndarray]]: # shared prefix in tokens, numbers of the rows
+def _shares(s: Scorer, longest: int) -> bool:
+    "May what is common be read once, in rows of so many tokens?"
+    return s.share and s.kind == 'causal' and not (s.window and longest > s.window)
+
+def _plan(rows: Sequence[Row], group: np.ndarray | None, shares: bool) -> list[tuple[int, np.ndarray]]: # shared prefix in tokens, numbers of the rows
     "Rows by group, those with the longest row first; groups that share too little go together."
     parts: dict[int, list[int]] = {}
-    for i, g in enumerate(group): parts.setdefault(int(g), []).append(i)
-    shares = s.share and s.kind == 'causal' and not (s.window and max(map(_size, rows)) > s.window)
+    for i, g in enumerate(np.arange(len(rows)) if group is None else np.asarray(group)): parts.setdefault(int(g), []).append(i)
     alone: list[int] = []
     found: list[tuple[int, list[int]]] = []
     for own in parts.values():
@@ -230,6 +237,8 @@ def _cut_to(length: np.ndarray, s: Scorer) -> Iterator[np.ndarray]:
         at += n
 
 # %% ../../nbs/lm/17_scoring.ipynb #cbbee4b4
+_SMALLEST = 16 # tokens of a batch, below which it is not halved for a single row
+
 def _no_memory(e: BaseException) -> bool:
     return isinstance(e, torch.OutOfMemoryError) or isinstance(e, RuntimeError) and any(w in str(e) for w in ("can't allocate memory", 'not enough memory', 'out of memory'))
 
@@ -248,11 +257,11 @@ def halving(
         return
     gc.collect()
     if s.device.type == 'cuda': torch.cuda.empty_cache()
-    if len(rows) == 1: raise MemoryError(f"row {rows[0]} alone does not fit into the memory of {s.device}; shorten it, or take a smaller model or dtype")
+    if len(rows) == 1 and s.batch_tokens <= _SMALLEST: raise MemoryError(f"row {rows[0]} alone does not fit into the memory of {s.device}; shorten it, or take a smaller model or dtype")
     s.batch_tokens, s.halved = max(1, s.batch_tokens // 2), s.halved + 1
-    for half in np.array_split(rows, 2): yield from halving(s, work, half)
+    for half in np.array_split(rows, min(2, len(rows))): yield from halving(s, work, half) # one row may still be read in several passes
 
-# %% ../../nbs/lm/17_scoring.ipynb #f5ddb13c
+# %% ../../nbs/lm/17_scoring.ipynb #77bd997b
 def _hear(s: Scorer, rows: Sequence[Row], ids: np.ndarray, prefix: int = 0, cache: DynamicCache | None = None) -> Heard:
     "One batch."
     own = [rows[i] for i in ids]
@@ -267,6 +276,34 @@ def _hear(s: Scorer, rows: Sequence[Row], ids: np.ndarray, prefix: int = 0, cach
         out.append(np.bincount(o[1:], said[end - len(o) + 1:end] * counts, minlength=len(r.branches)) if r.branches else np.empty(0))
     return Heard(ids, z[stem], out)
 
+# %% ../../nbs/lm/17_scoring.ipynb #61aee50a
+def _apart(s: Scorer, rows: Sequence[Row], ids: np.ndarray) -> Heard:
+    "One batch without sharing: each continuation with all that stands before it."
+    lone = [Row(r.stem, [b], r.skip[j:j + 1]) for i in ids for r in [rows[i]] for j, b in enumerate(r.branches or [[s.pad_id]])]
+    heard = [_hear(s, lone, part) for part in _cut_to(np.array([_size(r) for r in lone]), s)]
+    where = {int(i): (h, j) for h in heard for j, i in enumerate(h.rows)}
+    k = [max(1, len(rows[i].branches)) for i in ids]
+    first = np.cumsum(k) - k
+    stem = torch.stack([where[a][0].stem[where[a][1]] for a in first])
+    return Heard(ids, stem, [np.array([where[a + j][0].loglik[where[a + j][1]][0] for j in range(len(rows[i].branches))]) for a, i in zip(first, ids, strict=True)])
+
+# %% ../../nbs/lm/17_scoring.ipynb #2a5f9cb9
+def _trust(s: Scorer, rows: Sequence[Row]) -> None:
+    "Turn sharing off for a model that does not honour it."
+    if s.checked or not s.share or s.kind != 'causal': return
+    most = min(x for x in (s.room, s.window, 10**9) if x is not None)
+    stem = max(rows, key=_size).stem[:max(1, most - 6)]
+    trial, half = [Row(stem, [(stem * 3)[:3], (stem * 4)[1:4]])], len(stem) // 2
+    loose = _LOOSE[next(s.model.parameters()).dtype]
+    try:
+        a, b = _hear(s, trial, np.array([0]), half, _lend(s, stem[:half]) if half else None), _apart(s, trial, np.array([0]))
+        s.share = np.allclose(a.loglik[0], b.loglik[0], atol=loose) and torch.allclose(a.stem.log_softmax(1), b.stem.log_softmax(1), atol=loose)
+    except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError): s.share = False # it takes no such mask or cache, or memory is short
+    s.checked = True
+
+_LOOSE = {torch.float32: 1e-3, torch.bfloat16: .5, torch.float16: .1} # nats by which two ways of reading a row may differ
+
+# %% ../../nbs/lm/17_scoring.ipynb #dab35c01
 def _check_rows(s: Scorer, rows: Sequence[Row]) -> None:
     "What cannot be read, by row."
     for i, r in enumerate(rows):
@@ -285,35 +322,11 @@ def listen(
     if not len(rows): return
     with torch.inference_mode():
         _trust(s, rows)
-        shares = s.kind != 'causal' or s.share and not (s.window and max(map(_size, rows)) > s.window)
-        for prefix, own in _plan(s, rows, np.arange(len(rows)) if group is None else np.asarray(group)):
+        shares = _shares(s, max(map(_size, rows)))
+        for prefix, own in _plan(rows, group, shares):
             cache = _lend(s, rows[own[0]].stem[:prefix]) if prefix else None
-            def hear(ids, prefix=prefix, cache=cache): return _hear(s, rows, ids, prefix, cache) if shares else _apart(s, rows, ids)
+            def hear(ids, prefix=prefix, cache=cache): return _hear(s, rows, ids, prefix, cache) if shares or s.kind != 'causal' else _apart(s, rows, ids)
             for batch in _cut_to(np.array([_size(rows[i], prefix) for i in own]), s): yield from halving(s, hear, own[batch])
-
-def _apart(s: Scorer, rows: Sequence[Row], ids: np.ndarray) -> Heard:
-    "One batch without sharing: each continuation with all that stands before it."
-    lone = [Row(r.stem, [b], r.skip[j:j + 1]) for i in ids for r in [rows[i]] for j, b in enumerate(r.branches or [[s.pad_id]])]
-    heard = [_hear(s, lone, part) for part in _cut_to(np.array([_size(r) for r in lone]), s)]
-    where = {int(i): (h, j) for h in heard for j, i in enumerate(h.rows)}
-    k = [max(1, len(rows[i].branches)) for i in ids]
-    first = np.cumsum(k) - k
-    stem = torch.stack([where[a][0].stem[where[a][1]] for a in first])
-    return Heard(ids, stem, [np.array([where[a + j][0].loglik[where[a + j][1]][0] for j in range(len(rows[i].branches))]) for a, i in zip(first, ids, strict=True)])
-
-# %% ../../nbs/lm/17_scoring.ipynb #64428567
-def _trust(s: Scorer, rows: Sequence[Row]) -> None:
-    "Turn sharing off for a model that does not honour it."
-    if s.checked or not s.share or s.kind != 'causal': return
-    r = max(rows, key=lambda r: len(r.branches))
-    half = max(1, len(r.stem) // 2)
-    try:
-        a, b = _hear(s, [r], np.array([0]), half if len(r.stem) > 1 else 0, _lend(s, r.stem[:half]) if len(r.stem) > 1 else None), _apart(s, [r], np.array([0]))
-        s.share = np.allclose(a.loglik[0], b.loglik[0], atol=_LOOSE[next(s.model.parameters()).dtype]) and bool(torch.allclose(a.stem.log_softmax(1), b.stem.log_softmax(1), atol=_LOOSE[next(s.model.parameters()).dtype]))
-    except (TypeError, ValueError, AttributeError, NotImplementedError): s.share = False # it takes no such mask or cache
-    s.checked = True
-
-_LOOSE = {torch.float32: 1e-3, torch.bfloat16: .5, torch.float16: .1} # nats by which two ways of reading a row may differ
 
 # %% ../../nbs/lm/17_scoring.ipynb #b10909b7
 def _seam(s: Scorer, prompt: str, ids: list[int]) -> tuple[str, list[int]]: # the last word of a prompt, and the tokens before it
@@ -391,7 +404,7 @@ def _encode_causal(s: Scorer, prompts: Sequence[str], texts, names, truncate: bo
 
 # %% ../../nbs/lm/17_scoring.ipynb #7522b05f
 def spellings(
-    tokenizer,
+    tokenizer,               # of the model
     letters: Sequence[str],  # e.g. 'ABCD'
 ) -> list[list[int]]:        # ids of the tokens that are this letter, with space or period or without
     "Every token that says a letter; raises `ValueError` if a letter has none of its own."
@@ -423,7 +436,7 @@ def check_logits(
     names: Sequence[str],        # (b,) of the questions
 ) -> None:
     "Raise a `ValueError` that names the first question whose logits are not numbers, or are all the same."
-    bad, flat = ~torch.isfinite(z).any(1) | z.isnan().any(1), z.amax(1) == z.amin(1)
+    bad, flat = (z == torch.inf).any(1) | z.isnan().any(1) | ~torch.isfinite(z).any(1), z.amax(1) == z.amin(1)
     if bad.any(): raise ValueError(f"the logits of question {names[int(bad.float().argmax())]!r} are NaN or infinite; the model is damaged or overflows in this dtype: try float32, or bfloat16 instead of float16")
     if flat.any(): raise ValueError(f"the logits of question {names[int(flat.float().argmax())]!r} are all equal, so the model says nothing; were its weights loaded?")
 
@@ -455,13 +468,14 @@ def greedy(
     _check_rows(s, rows)
     with torch.inference_mode():
         _trust(s, rows)
-        for prefix, own in _plan(s, rows, np.arange(len(rows)) if group is None else np.asarray(group)):
+        shares = s.head is not None and _shares(s, max(len(x) + int(m) for x, m in zip(stems, most, strict=True))) # others may count positions by slots of the cache
+        for prefix, own in _plan(rows, group, shares):
             cache = _grown(s, stems[own[0]][:prefix]) if prefix else None
             def write(ids, prefix=prefix, cache=cache): return _write(s, stems, ids, most, done, keep, prefix, cache, names or range(len(stems)))
             for batch in _cut_to(np.array([len(stems[i]) - prefix + most[i] for i in own]), s): yield from halving(s, write, own[batch])
 
 # %% ../../nbs/lm/17_scoring.ipynb #61c377eb
-def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, prefix: int, lent: DynamicCache | None, names) -> list[Path]:
+def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, prefix: int, lent: Any, names) -> list[Path]:
     "`greedy` for one batch."
     tokens, mask = pad([stems[i][prefix:] for i in ids], s.pad_id, left=True)
     cache = DynamicCache()
@@ -488,7 +502,7 @@ def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, pref
         if len(stay) < len(go): cache.batch_select_indices(stay)
         alive, mask = alive[go], F.pad(mask[stay], (0, 1), value=1)
         now, position = word[stay][:, None], position[stay][:, -1:] + 1
-    return [Path(i, said[i], np.array(kept[i]), ended[i]) for i in map(int, ids)]
+    return [Path(i, said[i], np.array(kept[i]).reshape(len(said[i]), facts.shape[1]), ended[i]) for i in map(int, ids)]
 
 def _next(s: Scorer, ids: Tensor, mask: Tensor, position: Tensor, cache: DynamicCache) -> Tensor: # (b, V) float32
     "Logits after the last token of every row."

@@ -1,0 +1,70 @@
+"The slow way to read a model, from its definition: one text at a time, no cache, nothing shared, all logits, float64, prompt and option encoded as one text. It knows transformers and the tokenizer only."
+import numpy as np
+import torch
+
+
+def kind_of(model): return 'seq2seq' if model.config.is_encoder_decoder else 'masked' if type(model).__name__.endswith('MaskedLM') else 'causal'
+
+def log_p(model, ids, **more): # (t, V) after each token; more: decoder_input_ids
+    batch = dict(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)) | {k: torch.tensor([v]) for k, v in more.items()}
+    with torch.no_grad(): return model(**batch).logits[0].double().log_softmax(-1)
+
+def told(model, stem, branch): # (len(branch), V) log-probabilities where each token of the branch stands, from ids; stem: with the mask or the sentinel
+    kind = kind_of(model)
+    if kind == 'causal': return log_p(model, stem + branch[:-1])[len(stem) - 1:]
+    if kind == 'seq2seq': return log_p(model, stem, decoder_input_ids=[model.config.decoder_start_token_id, model.sentinel, *branch[:-1]])[1:]
+    at = stem.index(model.mask)
+    rows = [[*stem[:at], *branch[:j], model.mask, *branch[j + 1:], *stem[at + 1:]] for j in range(len(branch))] # each token hidden in turn
+    return torch.stack([log_p(model, r)[at + j] for j, r in enumerate(rows)])
+
+def loglik(model, stem, branch, skip=0): return sum(p[t].item() for p, t in list(zip(told(model, stem, branch), branch, strict=True))[skip:])
+
+
+# ---- the same from texts
+
+def encode(model, tok, text, special=True): # ids of a text that ends where the answer begins
+    ids, hole = tok(text, add_special_tokens=special)['input_ids'], {'masked': getattr(model, 'mask', 0), 'seq2seq': getattr(model, 'sentinel', 0)}
+    return ids if kind_of(model) == 'causal' else [*ids[:-1], hole[kind_of(model)], ids[-1]] # before the separator, before the end
+
+def after(model, tok, prompt, special=True): # (V,) log-probabilities of the word after a prompt, at the mask, at the sentinel
+    return told(model, encode(model, tok, prompt, special), [0])[0]
+
+def said(model, tok, prompt, text, special=True): # log-likelihood of a continuation and its number of tokens
+    if kind_of(model) != 'causal':
+        branch = tok(' ' + text.strip(), add_special_tokens=False)['input_ids']
+        return loglik(model, encode(model, tok, prompt, special), branch), len(branch)
+    own, whole = (encode(model, tok, t, special) for t in (prompt.rstrip(' '), prompt + text)) # a space at the end belongs to the continuation
+    if not own: own, whole = [tok.bos_token_id], [tok.bos_token_id, *whole]
+    shared = min(len(own), next((i for i, (a, b) in enumerate(zip(own, whole, strict=False)) if a != b), len(own)))
+    assert shared, 'a text must begin with a token that its continuation leaves alone'
+    return loglik(model, whole[:shared], whole[shared:], len(own) - shared), len(whole) - len(own)
+
+def of_words(model, tok, prompt, special=True):
+    p = after(model, tok, prompt, special)
+    top = p.exp().sort(descending=True).values
+    return dict(msp=top[0].item(), margin=(top[0] - top[1]).item(), entropy=-(p.exp() * p).nansum().item(), word=p.argmax().item())
+
+def letters(model, tok, prompt, k, special=True): # (k,) log-probability of each letter, over all tokens that say it
+    p = after(model, tok, prompt, special).exp()
+    says = [tok.decode([i]).strip() for i in range(len(tok))]
+    return np.array([np.log(sum(p[i].item() for i, t in enumerate(says) if t in (x, x + '.'))) for x in 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[:k]])
+
+def options(model, tok, prompt, texts, special=True): # the five ways, (k,) each
+    parts = [t if prompt[-1:].isspace() else ' ' + t for t in texts]
+    raw, n = (np.array(x) for x in zip(*(said(model, tok, prompt, t, special) for t in parts), strict=True))
+    alone = np.array([said(model, tok, '', t, special)[0] for t in parts])
+    return dict(raw=raw, char=raw / [len(t) for t in texts], byte=raw / [len(t.encode()) for t in texts], token=raw / n, pmi=raw - alone)
+
+def write(model, tok, prompt, most, special=True): # greedy: tokens without the end, and the (V,) log-probabilities each was taken from
+    out, rows = [], []
+    while len(out) < most:
+        p = told(model, encode(model, tok, prompt, special) + out, [0])[0]
+        if (word := p.argmax().item()) == tok.eos_token_id: break
+        out.append(word); rows.append(p)
+    return out, rows
+
+def every_token(model, ids, window, stride): # of every token but the first: its place, log-probability, and the distribution it was drawn from
+    for t in range(1, len(ids)):
+        end = min(len(ids), window + -(-max(0, t + 1 - window) // stride) * stride) # of the window that asks for it
+        p = log_p(model, ids[max(0, end - window):t])[-1]
+        yield t, p[ids[t]].item(), p
