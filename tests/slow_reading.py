@@ -33,11 +33,13 @@ def said(model, tok, prompt, text, special=True): # log-likelihood of a continua
     if kind_of(model) != 'causal':
         branch = tok(' ' + text.strip(), add_special_tokens=False)['input_ids']
         return loglik(model, encode(model, tok, prompt, special), branch), len(branch)
-    own, whole = (encode(model, tok, t, special) for t in (prompt.rstrip(' '), prompt + text)) # a space at the end belongs to the continuation
-    if not own: own, whole = [tok.bos_token_id], [tok.bos_token_id, *whole]
-    shared = min(len(own), next((i for i, (a, b) in enumerate(zip(own, whole, strict=False)) if a != b), len(own)))
-    assert shared, 'a text must begin with a token that its continuation leaves alone'
-    return loglik(model, whole[:shared], whole[shared:], len(own) - shared), len(whole) - len(own)
+    prompt, text = prompt.rstrip(' '), prompt[len(prompt.rstrip(' ')):] + text # a space at the end belongs to the continuation
+    own, whole = (encode(model, tok, t, special) for t in (prompt, prompt + text))
+    inside = sum(end <= len(prompt) for _, end in tok(prompt + text, add_special_tokens=special, return_offsets_mapping=True)['offset_mapping'])
+    if not own: own, whole, inside = [tok.bos_token_id], [tok.bos_token_id, *whole], 1
+    n = min(len(own), inside) # lm-eval counts from len(own); where prompt and option share a token it would leave words of the option out
+    shared = min(n, next((i for i, (a, b) in enumerate(zip(own, whole, strict=False)) if a != b), n))
+    return loglik(model, whole[:shared], whole[shared:], n - shared), len(whole) - n
 
 def of_words(model, tok, prompt, special=True):
     p = after(model, tok, prompt, special)

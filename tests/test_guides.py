@@ -19,3 +19,25 @@ def test_the_code_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     plt.close('all')
     out = capsys.readouterr().out
     assert 'ECE15 0.0' in out and 'Brier 0.' in out
+
+def test_the_commands_and_the_code_on_asking_a_model_run(tmp_path, monkeypatch, capsys, plaut_data):
+    "Line after line, with a tiny model in the folder `my-model`; questions are limited, the rest is as it stands."
+    import pytest
+    pytest.importorskip('torch')
+    from plcal_study.lm import extraction, models, testbed
+    from plcal_study.study.cli import main
+    text = (GUIDE.parent / 'ask_a_model.md').read_text()
+    monkeypatch.chdir(tmp_path)
+    words = 'A B C D True False the of what'.split()
+    tokenizer = testbed.train_tokenizer([' '.join(words)], keep=words)
+    models.save(models.build('llama', (1, 16, 2), tokenizer, 'causal', max_position_embeddings=2048), tokenizer, tmp_path / 'my-model')
+    lines = [x for block in re.findall(r'```sh\n(.*?)```', text, re.S) for x in block.strip().splitlines()]
+    assert len(lines) == 2 and all(x.startswith('plcal extract ') for x in lines)
+    for x in lines: assert main([*x.split()[1:], '--limit', '12']) == 0
+    assert 'about' in capsys.readouterr().out
+    space: dict = {}
+    blocks = re.findall(r'```python\n(.*?)```', text, re.S)
+    for code in blocks: exec(compile(code, 'ask_a_model.md', 'exec'), space)
+    out = capsys.readouterr().out
+    assert 'off_option_mass' in out and "'dtype': 'float32'" in out and 'pmi Predictions(task=openbookqa' in out
+    assert set(re.findall(r'^\| `(\w+)` \|', text, re.M)) == set(extraction.KEYS)

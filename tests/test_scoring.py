@@ -43,7 +43,7 @@ def family(name, kind='word'):
     "A small model with weights large enough that a wrong position shows, and its tokenizer."
     tok = tokenizer(kind, FRAME[name])
     if name in ('short', 'long'): model = of_config(MistralConfig, tok, sliding_window={'short': 7, 'long': 4096}[name], **MISTRAL)
-    elif name == 't5': model = build('t5', (2, 32, 2), tok, 'seq2seq', seed=1, initializer_factor=1.)
+    elif name == 't5': model = build('t5', (2, 32, 2), tok, 'seq2seq', seed=1, initializer_factor=1.3)
     else: model = build(name, (2, 32, 4), tok, 'masked' if name == 'bert' else 'causal', seed=1, initializer_range=.25, **dict(num_key_value_heads=2) if name == 'llama' else {})
     model.mask, model.sentinel = tok.mask_token_id, tok.convert_tokens_to_ids('<extra_id_0>')
     return model, tok
@@ -90,20 +90,24 @@ def test_the_weights_are_loud_enough_for_a_mistake_to_show():
     for name in FRAME:
         z, _ = slowly(name)
         msp = np.exp(np.max(z, 1))
-        assert .1 < msp.mean() < .95 and np.abs(z[0] - z[1]).max() > 1, name
+        assert .1 < msp.mean() < .95 and np.abs(z[0] - z[5]).max() > 1, name
 
 
 # ---- against the definition
 
-@pytest.mark.parametrize('grouped', [True, False])
-@pytest.mark.parametrize('share', [True, False])
-@pytest.mark.parametrize('batch_tokens', [1, 64, 4096])
-@pytest.mark.parametrize('name', list(FRAME))
+SHAPES = [(name, n, share, grouped) for name in FRAME for n in (1, 64, 4096) for share in (True, False) for grouped in (True, False) if name in CAUSAL or share and grouped]
+
+@pytest.mark.parametrize('name, batch_tokens, share, grouped', SHAPES)
 def test_every_family_at_every_batch_shape(name, batch_tokens, share, grouped):
     own, group = rows(name)
     s = Scorer(*family(name), batch_tokens=batch_tokens, share=share)
-    same(heard(s, own, group if grouped else None), slowly(name))
+    got = heard(s, own, group if grouped else None)
+    same(got, slowly(name))
     assert s.share == share and s.halved == 0, 'these families are shared'
+    before = READINGS.setdefault(name, got)
+    for x, y in zip(np.concatenate(got), np.concatenate(before), strict=True): assert np.abs(x - y).max(initial=0) < 1e-5, 'whatever stands beside a row'
+
+READINGS = {} # the first of each family
 
 @pytest.mark.parametrize('name', list(FRAME))
 def test_the_order_of_rows_and_the_company_they_keep_change_nothing(name):
@@ -113,13 +117,6 @@ def test_the_order_of_rows_and_the_company_they_keep_change_nothing(name):
     same(heard(s, [own[i] for i in order], group[order]), tuple([w[i] for i in order] for w in want))
     same(heard(s, own + own, np.r_[group, group]), tuple(w + w for w in want))
     for i in (0, 4, 6): same(heard(s, [own[i]], group[[i]]), tuple([w[i]] for w in want))
-
-@pytest.mark.parametrize('name', list(FRAME))
-def test_batches_and_padding_change_nothing(name):
-    "Among each other the readings agree to 1e-5, whatever stands beside a row."
-    own, group = rows(name)
-    readings = [np.concatenate(heard(Scorer(*family(name), batch_tokens=n, share=share), own, g)[1]) for n in (1, 100, 4096) for share in (True, False) for g in (group, None)]
-    assert np.ptp(readings, axis=0).max() < 1e-5
 
 @pytest.mark.parametrize('name', list(FRAME))
 def test_the_order_of_branches_changes_nothing(name):
@@ -138,6 +135,15 @@ def test_equal_branches_are_equal_to_the_last_digit_that_is_shown():
 
 
 # ---- how it is read
+
+def lent(s, rows, group, monkeypatch):
+    "Lengths of the beginnings whose cache is made for some rows, in order."
+    heard(s, [Row(rows[0].stem)]) # the trial of `_trust`
+    found, lend = [], scoring._lend
+    with monkeypatch.context() as m:
+        m.setattr(scoring, '_lend', lambda s, ids: found.append(len(ids)) or lend(s, ids))
+        heard(s, rows, group)
+    return sorted(found)
 
 class Watch:
     "Counts what goes through a model: shapes of its inputs, rows that meet its head, caches that come along."
@@ -160,29 +166,28 @@ def test_a_common_beginning_is_read_once(name, monkeypatch):
     "Three rows of group 0 and their twin share 18 tokens, two of group 1 share 21: two caches, and the other tokens once each."
     own, group = rows(name)
     s = Scorer(*family(name))
-    heard(s, own[:1], group[:1]) # the trial of `_trust`
-    lent, lend = [], scoring._lend
-    monkeypatch.setattr(scoring, '_lend', lambda s, ids: lent.append(len(ids)) or lend(s, ids))
+    assert lent(s, own, group, monkeypatch) == [18, 21]
     with Watch(monkeypatch, s.model) as seen: got = heard(s, own, group)
     same(got, slowly(name))
-    assert sorted(lent) == [18, 21] and sorted(seen.cached) == [0, 0, 0, 18, 21] and seen.masks > 0
+    assert sorted(seen.cached) == [0, 0, 0, 18, 21] and seen.masks > 0
     assert sorted(seen.shapes)[:2] == [(1, 18), (1, 21)], 'each beginning alone, once'
     asked = sum(1 + sum(map(len, r.branches)) for r in own)
     assert asked <= seen.asked <= asked + 2, 'the head sees the asked positions, and the end of each beginning'
 
-def test_a_beginning_that_is_too_short_is_not_worth_a_cache(monkeypatch):
-    _, tok = family('llama')
-    rng = np.random.default_rng(0)
-    for n in (scoring._LEAST - 1, scoring._LEAST):
-        begin = rng.integers(8, len(tok), n).tolist()
-        own = [Row(begin + [8]), Row(begin + [9]), Row(begin + [10, 11])]
-        found = scoring._plan(Scorer(*family('llama')), own, np.zeros(3, int))
-        assert [(m, sorted(r)) for m, r in found] == [(n if n >= scoring._LEAST else 0, [0, 1, 2])]
+@pytest.mark.parametrize('n', [scoring._LEAST - 1, scoring._LEAST])
+def test_a_beginning_that_is_too_short_is_not_worth_a_cache(n, monkeypatch):
+    begin = np.random.default_rng(0).integers(8, 30, n).tolist()
+    assert lent(Scorer(*family('llama')), [Row(begin + [8]), Row(begin + [9]), Row(begin + [10, 11])], np.zeros(3, int), monkeypatch) == [n] * (n >= scoring._LEAST)
 
-def test_the_last_token_of_a_stem_is_never_in_the_cache():
+def test_the_last_token_of_a_stem_is_never_in_the_cache(monkeypatch):
     "Of twins everything is common, and yet the last token must be read, as it is asked."
     begin = np.random.default_rng(0).integers(8, 30, 20).tolist()
-    assert scoring._plan(Scorer(*family('llama')), [Row(begin), Row(begin)], np.zeros(2, int))[0][0] == 19
+    assert lent(Scorer(*family('llama')), [Row(begin), Row(begin)], np.zeros(2, int), monkeypatch) == [19]
+
+def test_only_rows_that_are_said_to_share_are_looked_at(monkeypatch):
+    own, _ = rows('llama')
+    assert lent(Scorer(*family('llama')), own, None, monkeypatch) == []
+    assert lent(Scorer(*family('llama')), own[:3], np.array([7, 7, 3]), monkeypatch) == [18]
 
 @pytest.mark.parametrize('batch_tokens', [1, 40, 64, 4096])
 def test_a_batch_keeps_to_its_budget_and_begins_with_the_longest(batch_tokens, monkeypatch):
@@ -201,15 +206,10 @@ def test_common_is_what_all_begin_with():
 
 def test_a_sliding_window_is_shared_only_where_it_hides_nothing(monkeypatch):
     own, group = rows('short')
-    lent = []
-    monkeypatch.setattr(scoring, '_lend', lambda s, ids, lend=scoring._lend: lent.append(len(ids)) or lend(s, ids))
-    for window, shared in ((7, False), (4096, True)):
-        lent.clear()
-        model = of_config(MistralConfig, tokenizer(), sliding_window=window, **MISTRAL)
-        s = Scorer(model, tokenizer())
+    for window, shared in ((30, [18, 21]), (29, [])): # the longest row has 30 tokens, and its branches are of one token
+        s = Scorer(of_config(MistralConfig, tokenizer(), sliding_window=window, **MISTRAL), tokenizer())
         assert s.window == window
-        heard(s, [Row(r.stem) for r in own], group)
-        assert (18 in lent) == shared
+        assert lent(s, [Row(r.stem) for r in own], group, monkeypatch) == shared
     assert Scorer(of_config(Qwen2Config, tokenizer(), sliding_window=7, use_sliding_window=False, **MISTRAL), tokenizer()).window is None
 
 
@@ -239,11 +239,11 @@ def test_other_families_are_read_right_whatever_was_read_before(name, first):
     if first == 'letters': same(heard(s, [Row(r.stem) for r in own], group), (want[0], [()] * len(own)), 2e-5)
     if first == 'one branch': heard(s, [Row(r.stem, r.branches[-1:]) for r in own], group)
     same(heard(s, own, group), want, 2e-5)
-    if name in ('eager', 'bloom', 'gptj', 'gpt_neo'): assert not s.share, 'it adds the mask, takes none of four dimensions, or counts positions by itself'
+    assert s.share == (name not in ('bloom', 'gpt_neo')), 'one takes no mask of four dimensions, the other has a window of its own'
 
 class Deaf(torch.nn.Module):
     "A body that ignores positions, or masks of four dimensions."
-    def __init__(self, body, what): super().__init__(); self.body, self.what = body, what
+    def __init__(self, body, what): super().__init__(); self.body, self.what, self.embed_tokens = body, what, body.embed_tokens
     def forward(self, **batch):
         if self.what == 'position_ids' or batch.get('attention_mask') is not None and batch['attention_mask'].ndim == 4: batch.pop(self.what, None)
         return self.body(**batch)
@@ -282,6 +282,7 @@ def test_other_families_write_right(name):
 class Small:
     "A machine on which a pass of more than `most` tokens does not fit."
     def __init__(self, monkeypatch, model, most, error):
+        monkeypatch.setattr(scoring.gc, 'collect', lambda: None) # nothing to find here, and slow among many tests
         self.failed, forward = 0, model.base_model.forward
         def tight(input_ids=None, **more):
             if input_ids.numel() > most: self.failed += 1; raise error
@@ -484,7 +485,15 @@ def test_a_letter_is_said_by_every_token_that_says_nothing_else():
     by_hand = [[i for i in range(len(tok)) if tok.decode([i]) in (x, ' ' + x, x + '.', ' ' + x + '.')] for x in 'ABCDE']
     assert found == by_hand and all(len(f) >= 2 for f in found), 'with and without a space'
     assert spellings(tokenizer('word'), 'AB') == [[tokenizer('word').convert_tokens_to_ids(x)] for x in 'AB']
-    assert all(any('.' in tokenizer('seam').decode([i]) for i in f) for f in spellings(tokenizer('seam'), 'A')), 'a period belongs to it'
+
+def test_spellings_with_periods_and_the_marks_of_other_tokenizers():
+    class Tok:
+        words = ['A', 'A.', '▁A', ' A', '▁A.', 'A..', 'AA', 'a', 'B', '\nA', '.', '(A)', 'A B', 'B.', ' C']
+        def get_vocab(self): return {w: 10 + i for i, w in reversed(list(enumerate(self.words)))}
+        def batch_decode(self, rows): return [self.words[i - 10] for i, in rows]
+    assert spellings(Tok(), 'AB') == [[10, 11, 12, 13, 14, 19], [18, 23]]
+    assert spellings(Tok(), ['C']) == [[24]]
+    with pytest.raises(ValueError, match="Tok has no token for the letter 'D'"): spellings(Tok(), 'ABCDE')
 
 def test_pooled_is_the_log_of_a_sum_of_probabilities():
     z = torch.randn(4, 9, generator=torch.Generator().manual_seed(0)) * 3
@@ -525,7 +534,7 @@ def test_a_head_of_float32_on_a_body_of_bfloat16_ties_less():
     with torch.no_grad(): rough = torch.stack([model(input_ids=torch.tensor([r.stem])).logits[0, -1] for r in own])
     assert z.dtype == torch.float32 and rough.dtype == torch.bfloat16 and next(s.model.parameters()).dtype == torch.bfloat16
     ties = [of_words(x)['tie'].mean().item() for x in (z, rough.float())]
-    assert ties[0] == 0 < .05 < ties[1]
+    assert ties[0] == 0 < .01 < ties[1]
     assert (z - rough.float()).abs().max() < .02, 'the same model'
     assert s.head is not model.lm_head and Scorer(*family('llama')).head is family('llama')[0].lm_head, 'a copy only where it is needed'
     t = next(every_token(s, [own[0].stem]))

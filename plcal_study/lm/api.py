@@ -39,13 +39,18 @@ class Endpoint:
     workers: int = 8         # requests at a time, at least 1
     wait: float = 1.         # seconds before the first retry; doubled each time, at most 60, less a random part; a Retry-After header wins
 
-    def __repr__(self) -> str: return f"Endpoint({_shown(self.base)!r}, {self.model!r}, chat={self.chat}, top={self.top}, timeout={self.timeout:g}, retries={self.retries}, workers={self.workers}, wait={self.wait:g})"
+    @property
+    def address(self) -> str:
+        "The base without what may be secret in it: user, password, query."
+        return _shown(self.base)
+
+    def __repr__(self) -> str: return f"Endpoint({self.address!r}, {self.model!r}, chat={self.chat}, top={self.top}, timeout={self.timeout:g}, retries={self.retries}, workers={self.workers}, wait={self.wait:g})"
 
     def __post_init__(self):
         parts = _parts(self.base)
-        if parts is None: raise ValueError(f"base must be an address such as 'http://localhost:8000/v1', got {_shown(self.base)!r}")
-        if parts.path.rstrip('/').endswith('/completions'): raise ValueError(f"base must end before /chat/completions or /completions, which are added here, got {_shown(self.base)!r}")
-        if not isinstance(self.model, str) or not self.model: raise ValueError(f"model must be the name that the server gives it, got {self.model!r}; {_shown(self.base)}/models lists them")
+        if parts is None: raise ValueError(f"base must be an address such as 'http://localhost:8000/v1', got {self.address!r}")
+        if parts.path.rstrip('/').endswith('/completions'): raise ValueError(f"base must end before /chat/completions or /completions, which are added here, got {self.address!r}")
+        if not isinstance(self.model, str) or not self.model: raise ValueError(f"model must be the name that the server gives it, got {self.model!r}; {self.address}/models lists them")
         if self.key is not None and not isinstance(self.key, str): raise ValueError(f"key must be text or None, got {type(self.key).__name__}")
         for name, least in (('top', 1), ('workers', 1), ('retries', 0)):
             if not isinstance(v := getattr(self, name), int) or isinstance(v, bool) or v < least: raise ValueError(f"{name} must be a whole number of at least {least}, got {v!r}")
@@ -80,6 +85,8 @@ def _url(endpoint: Endpoint, path: str) -> str:
 _UNTOLD = -9999. # a logprob that a server does not tell, or that is that of probability 0
 _NONE = "it gives no logprobs; reasoning models give none, and some servers must be started with them: ask another model or server"
 
+_NO_CHOICE = "the answer has no choices; is base the address of an OpenAI-compatible server?"
+
 class Reply(NamedTuple):
     "What came back; with echo the question too."
     text: str                             # the answer
@@ -106,18 +113,16 @@ def reply_of(
 ) -> Reply:
     "What a server said, from either format; raises `EndpointError` where there is no choice or no logprobs. A reply that a filter held back is empty."
     choices = body.get('choices') if isinstance(body, Mapping) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise EndpointError(f"the answer has no choices: {json.dumps(body)[:120]}; is base the address of an OpenAI-compatible server?")
-    choice, message, lp = choices[0], choices[0].get('message') or {}, choices[0].get('logprobs') or {}
-    text = message.get('content') if message else choice.get('text')
-    text = text if isinstance(text, str) else ''
-    held = choice.get('finish_reason') == 'content_filter' or message.get('refusal')
+    if not isinstance(choices, list) or not choices or not isinstance(choice := choices[0], Mapping): raise EndpointError(_NO_CHOICE)
     try:
+        message, lp = choice.get('message') or {}, choice.get('logprobs') or {}
+        text = said if isinstance(said := message.get('content') if message else choice.get('text'), str) else ''
+        held = choice.get('finish_reason') == 'content_filter' or message.get('refusal')
         if lp.get('content') is not None: reply = _chat(text, lp['content'])
         elif lp.get('tokens') is not None and lp.get('token_logprobs') is not None: reply = _columns(text, lp)
         elif held: return Reply('', [], [], [], [])
         else: raise EndpointError(_NONE)
-    except (KeyError, TypeError, ValueError, AttributeError) as error: raise EndpointError(f"its logprobs have a form that is not known here ({type(error).__name__}: {error})") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error: raise EndpointError(f"its answer has a form that is not known here ({type(error).__name__}: {error})") from None
     if text.strip() and not reply.tokens and not held: raise EndpointError(_NONE)
     return reply
 
@@ -131,13 +136,15 @@ def _columns(text: str, lp: Mapping) -> Reply:
     def likeliest(t): return [(_bytes(x), p) for x, v in (t or {}).items() if (p := _nats(v)) is not None and p > _UNTOLD]
     n, top = len(lp['tokens']), lp.get('top_logprobs') or [None] * len(lp['tokens'])
     if not n == len(lp['token_logprobs']) == len(top): raise ValueError(f"{n} tokens, {len(lp['token_logprobs'])} logprobs, {len(top)} lists of the likeliest")
-    return Reply(text, [_bytes(t) for t in lp['tokens']], [_nats(v) for v in lp['token_logprobs']], [likeliest(t) for t in top], list(lp.get('text_offset') or []))
+    offsets = lp.get('text_offset') or []
+    return Reply(text, [_bytes(t) for t in lp['tokens']], [_nats(v) for v in lp['token_logprobs']], [likeliest(t) for t in top], offsets if all(isinstance(x, int) for x in offsets) else [])
 
 # %% ../../nbs/lm/19_api.ipynb #97d6e6fc
 _ROUNDING = 1e-6 # servers work in float32 and round, so that what they do not tell may be this much more
 
 class Letters(NamedTuple):
     "What is known of the letters from the likeliest tokens."
+    mass: np.ndarray        # (k,) what is told of each, in [0, 1]
     logits: np.ndarray      # (k,) log of the mass told, or of the most that a letter which is not told takes; NaN if none is told
     msp: float              # the largest probability of any token, in [0, 1]
     off_option_mass: float  # 1 less the mass told of the letters, in [0, 1]: at most this much is not on a letter
@@ -159,12 +166,13 @@ def letters_of(
         if (j := place.get(re.sub('[▁Ġ]', ' ', text).strip().removesuffix('.'))) is not None: s[j] += mass
     rest, told, absent = max(0., 1 - p.sum()) + _ROUNDING, s.sum(), s == 0
     msp, off, missing = float(p.max(initial=0)), float(max(0., 1 - told)), int(absent.sum())
-    if missing == k: return Letters(np.full(k, np.nan), msp, off, 0., 1., k, True)
+    if missing == k: return Letters(s, np.full(k, np.nan), msp, off, 0., 1., k, True)
     least = min((lp for _, lp in first)) if floor is None else floor
     most = min(least, math.log(rest / max(1, missing)), np.nextafter(math.log(s.max()), -np.inf)) # of a letter that is not told, and less than the likeliest
-    i = int(s.argmax())
+    i, logits = int(s.argmax()), np.full(k, most)
+    logits[~absent] = np.log(s[~absent])
     others = np.delete(s, i).max(initial=0) if k > 1 else -np.inf
-    return Letters(np.log(np.where(absent, math.exp(most), s)), msp, off, float(s[i] / (told + rest)), float((s[i] + rest) / (told + rest)), missing, bool(others + rest > s[i]))
+    return Letters(s, logits, msp, off, float(s[i] / (told + rest)), float((s[i] + rest) / (told + rest)), missing, bool(others + rest > s[i]))
 
 # %% ../../nbs/lm/19_api.ipynb #dc1a0984
 def first_of(
@@ -271,7 +279,7 @@ def _piece(body: str, endpoint: Endpoint) -> str:
 def _refusal(status: int, piece: str, endpoint: Endpoint) -> str:
     "What a status means that asking again would not change, and what to do."
     if status in (401, 403): todo = "the key is refused" if _key(endpoint) else "it wants a key, and none was given"; todo += ": set the variable OPENAI_API_KEY, or Endpoint(key=…)"
-    elif status == 404: todo = f"it knows no model {endpoint.model!r}, or base is not its address: {_shown(endpoint.base)}/models should list the model"
+    elif status == 404: todo = f"it knows no model {endpoint.model!r}, or base is not its address: {endpoint.address}/models should list the model"
     elif status < 400: todo = "it has moved; give its new address as base"
     elif 'logprob' in piece: todo = "it refuses the logprobs that are asked for: lower Endpoint(top=…) if that is what it says; reasoning models give none, so ask another model or server"
     else: todo = "the request is refused as it is"
@@ -309,10 +317,13 @@ def _try(line: _Line, path: str, payload: Mapping[str, Any]) -> tuple[Any, str, 
         what = f"{type(error).__name__}: {_piece(str(error), e)}"
         if not line.reached and isinstance(error, (line.http.ConnectError, line.http.InvalidURL, line.http.UnsupportedProtocol)): raise EndpointError(f"cannot connect ({what}); is the server running, and base its address?") from None
         return None, f"the connection broke ({what}); is the server still running?", None
-    line.reached, piece, status = True, _piece(r.text, e), r.status_code
+    line.reached, status = True, r.status_code
     if r.is_success:
-        try: return r.json(), '', None
-        except ValueError: raise EndpointError(f"the answer is not JSON (status {status}: {piece}); is base the address of an OpenAI-compatible server?") from None
+        try: body = r.json()
+        except ValueError: raise EndpointError(f"the answer is not JSON (it says: {_piece(r.text, e)}); is base the address of an OpenAI-compatible server?") from None
+        if not isinstance(body, dict) or not body.get('choices'): raise EndpointError(f"{_NO_CHOICE} (it says: {_piece(r.text, e)})")
+        return body, '', None
+    piece = _piece(r.text, e)
     if status == 400 and 'max_completion_tokens' in piece and name == 'max_tokens':
         line.tokens = 'max_completion_tokens'
         return _try(line, path, payload)
@@ -364,7 +375,7 @@ def _jobs(endpoint: Endpoint, asked: Asked, i: int, mode: str, max_tokens: int) 
     return [_Job(str(asked.uid[i]), of, str(j), path, payload, how) for j, (payload, how) in enumerate(asks)]
 
 # %% ../../nbs/lm/19_api.ipynb #ba0f1baa
-def _place_of(endpoint: Endpoint, uid: str = '') -> str: return f"model {endpoint.model!r} at {_shown(endpoint.base)}{f', question {uid!r}' if uid else ''}"
+def _place_of(endpoint: Endpoint, uid: str = '') -> str: return f"model {endpoint.model!r} at {endpoint.address}{f', question {uid!r}' if uid else ''}"
 
 def _one(line: _Line, job: _Job, kept: dict[str, dict]) -> str | None: # the uid; None if it was not asked any more
     "Ask, reduce, keep; what goes wrong here stops the others."
@@ -410,10 +421,15 @@ def _truth(asked: Asked, pred: np.ndarray) -> dict[str, np.ndarray]: # true_post
     if asked.posterior is None: return {}
     return dict(true_posterior=np.where(pred < 0, 0, asked.posterior[np.arange(len(pred)), pred]))
 
+def _tie(x: np.ndarray) -> np.ndarray: # (n,) bool
+    "Are the two largest values of a row equal?"
+    top = np.sort(np.nan_to_num(x, nan=-np.inf), 1)
+    return top[:, -1] == top[:, -2] if x.shape[1] > 1 else np.zeros(len(x), bool)
+
 def _scored(logits: np.ndarray, asked: Asked, meta: Mapping, **scores: np.ndarray) -> Predictions:
     "Predictions with logits, and the scores of every reader of options."
     p = probs_of(logits)
-    return from_logits(logits, np.asarray(asked.label), asked.uid, meta, asked.cluster, margin=margin(p), entropy=entropy(p), **scores, **_truth(asked, np.nanargmax(logits, 1)))
+    return from_logits(logits, np.asarray(asked.label), asked.uid, meta, asked.cluster, margin=margin(p), entropy=entropy(p), tie=_tie(logits), **scores, **_truth(asked, np.nanargmax(logits, 1)))
 
 def _graded(conf: np.ndarray, pred: np.ndarray, asked: Asked, meta: Mapping, **scores: np.ndarray) -> Predictions:
     "Predictions without logits; no answer (-1) is a wrong one."
@@ -423,17 +439,19 @@ def _graded(conf: np.ndarray, pred: np.ndarray, asked: Asked, meta: Mapping, **s
 def _letters(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[str, Predictions]:
     "Mode 'letters'."
     heard = [letters_of(p['0']['first'], len(o), p['0']['floor']) for p, o in zip(parts, asked.options, strict=True)]
-    scores = {f: np.array([getattr(h, f) for h in heard], float) for f in Letters._fields[1:]}
+    told = np.nan_to_num(_padded([h.mass for h in heard]))
+    scores = {f: np.array([getattr(h, f) for h in heard], float) for f in Letters._fields[2:]} | {f'mass_{x}': told[:, j] for j, x in enumerate(letters(told.shape[1]))}
     logits, none = _padded([h.logits for h in heard]), np.array([np.isnan(h.logits[0]) for h in heard])
     if not none.any(): return dict(letters=_scored(logits, asked, meta, unparseable=none, **scores))
     p = probs_of(_padded([np.zeros(len(h.logits)) if n else h.logits for h, n in zip(heard, none, strict=True)])) # for rows without any letter: as unsure as can be
     pred = np.where(none, -1, p.argmax(1))
-    return dict(letters=_graded(np.where(none, 0, p.max(1)), pred, asked, meta, margin=margin(p), entropy=entropy(p), **scores))
+    return dict(letters=_graded(np.where(none, 0, p.max(1)), pred, asked, meta, margin=margin(p), entropy=entropy(p), tie=_tie(p), **scores))
 
 def _answers(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[str, Predictions]:
     "Mode 'answer'."
     said = [answer_of(p['0'], o) for p, o in zip(parts, asked.options, strict=True)]
-    return dict(answer=_graded(np.array([c for _, c in said]), np.array([-1 if o is None else o for o, _ in said]), asked, meta))
+    pred = np.array([-1 if o is None else o for o, _ in said])
+    return dict(answer=_graded(np.array([c for _, c in said]), pred, asked, meta, option=pred, tokens=np.array([len(p['0']['tokens']) for p in parts])))
 
 def _likelihoods(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[str, Predictions]:
     "Mode 'options': sums, and means by characters and bytes of the option and by its tokens."
@@ -443,7 +461,8 @@ def _likelihoods(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[
     sizes = dict(raw=np.ones_like(raw), char=_padded([[len(o) for o in row] for row in asked.options]), byte=_padded([[len(o.encode('utf-8', 'surrogatepass')) for o in row] for row in asked.options]),
                  token=_padded([[len(h['logprobs']) for h in row] for row in heard]))
     if (dead := ~np.isfinite(raw).any(1)).any(): raise EndpointError(f"question {str(asked.uid[dead.argmax()])!r}: every option has probability 0; is the server set to keep some tokens only?")
-    return {by: _scored(raw / n, asked, meta, fused=np.array([sum(h['fused'] for h in row) for row in heard])) for by, n in sizes.items()}
+    def said(z): return raw[np.arange(len(z)), np.nanargmax(z, 1)]
+    return {by: _scored(z := raw / n, asked, meta, loglik=said(z), fused=np.array([sum(h['fused'] for h in row) for row in heard])) for by, n in sizes.items()}
 
 # %% ../../nbs/lm/19_api.ipynb #5735812b
 def _check(endpoint: Endpoint, asked: Asked, mode: str, max_tokens: int) -> None:
@@ -457,7 +476,7 @@ def _check(endpoint: Endpoint, asked: Asked, mode: str, max_tokens: int) -> None
     if (none := sizes == 0).any(): raise ValueError(f"question {str(asked.uid[none.argmax()])!r} has no options to choose from; a free answer cannot be asked of an endpoint")
     check_labels(asked.label, sizes)
     if mode != 'options': letters(int(sizes.max()))
-    elif empty := [str(u) for u, o, p in zip(asked.uid, asked.options, asked.prompt, strict=True) if not all(o) or not p.strip()]: raise ValueError(f"question {empty[0]!r} has an empty option or an empty prompt, of which no likelihood can be read")
+    elif empty := [str(u) for u, o, p in zip(asked.uid, asked.options, asked.prompt, strict=True) if not all(map(str.strip, o)) or not p.strip()]: raise ValueError(f"question {empty[0]!r} has an empty option or an empty prompt, of which no likelihood can be read")
     known = PROMPTS.get(asked.meta.get('prompt', ''))
     if mode == 'letters' and known is not None and not known.lettered: raise ValueError(f"prompt {known.name!r} shows no letters, so none can be read; ask in mode 'options', or with a prompt such as 'plain'")
     if mode != 'options' and endpoint.chat and asked.meta.get('chat'): raise ValueError("the questions went through a chat template already, and /chat/completions would put them through another; use ask(…, chat=False), or Endpoint(chat=False)")
@@ -465,7 +484,7 @@ def _check(endpoint: Endpoint, asked: Asked, mode: str, max_tokens: int) -> None
 def _meta(endpoint: Endpoint, asked: Asked, mode: str, max_tokens: int, parts: Sequence[Mapping]) -> dict[str, Any]:
     "Coordinates of the predictions: those of the questions, and where they were asked."
     chat = mode != 'options' and endpoint.chat
-    meta = asked.meta | dict(source='api', endpoint=True, base=_shown(endpoint.base), model=endpoint.model, mode=mode, chat=chat or bool(asked.meta.get('chat')), path='/chat/completions' if chat else '/completions')
+    meta = asked.meta | dict(source='api', endpoint=True, base=endpoint.address, model=endpoint.model, mode=mode, chat=chat or bool(asked.meta.get('chat')), path='/chat/completions' if chat else '/completions')
     meta |= dict(top=endpoint.top) if mode == 'letters' else dict(max_tokens=max_tokens) if mode == 'answer' else {}
     for name, key in (('served_model', 'model'), ('system_fingerprint', 'system_fingerprint')):
         if said := sorted({v for p in parts for x in p.values() if (v := x.get('server', {}).get(key))}): meta[name] = said[0] if len(said) == 1 else said
@@ -479,7 +498,7 @@ def read_endpoint(
     max_tokens: int = 100,   # of a reply in mode 'answer', at least 1
     progress: Callable[[int, int], None] | None = None, # called with questions done and all, after each one that is asked
     kept: dict[str, dict] | None = None, # uid -> what its replies were reduced to, JSON values: filled as they come, and not asked again
-) -> dict[str, Predictions]: # 'letters'; 'answer'; or 'raw', 'char', 'byte', 'token'
+) -> dict[str, Predictions]: # 'letters'; 'answer'; or 'raw', 'char', 'byte', 'token'; scores: the fields of `Letters`, mass_A …; option (-1: none), tokens; loglik, fused; with each margin, entropy, tie, unparseable as they apply
     "Ask a model over HTTP; raises `ValueError` for what cannot be asked, and `EndpointError` when the server cannot be used, after all that came is in `kept`."
     _check(endpoint, asked, mode, max_tokens)
     kept = {} if kept is None else kept

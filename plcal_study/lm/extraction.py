@@ -20,7 +20,7 @@ from .api import Endpoint, read_endpoint
 from .examples import Examples, Task, take
 from .models import _plain
 from .prompts import LETTERS, PROMPTS, Asked, Prompt, answer_place, ask, parse_answer, settled, take_asked
-from .scoring import Scorer, check_logits, encode, every_token, greedy, listen, of_words, pooled, spellings
+from .scoring import Scorer, check_logits, encode, every_token, greedy, listen, of_words, pooled
 from .tasks import load_task
 
 # %% auto #0
@@ -56,7 +56,7 @@ class _Stems(NamedTuple):
 def _stems(s: Scorer, q: Asked, truncate: bool, letters: str) -> tuple[_Stems, np.ndarray]: # and (n,) int tokens cut off
     "Read every prompt once."
     rows, lost = encode(s, q.prompt, names=q.uid.tolist(), truncate=truncate)
-    tokens = spellings(s.tokenizer, letters)
+    tokens = s.spelt(letters)
     facts: dict[str, np.ndarray] = {}
     found = np.empty((len(q), len(letters)), np.float32)
     for h in listen(s, rows, q.group):
@@ -127,7 +127,7 @@ def read_answer(
     "A greedy answer by the protocol of Plaut et al. 2024; raises `ValueError` for a model that cannot write and as `read_letters`."
     k, label = _choices(q), _labelled(q)
     rows, lost = encode(s, q.prompt, names=q.uid.tolist(), truncate=truncate, reserve=max_tokens)
-    spelt = spellings(s.tokenizer, LETTERS[:k.max()])
+    spelt = s.spelt(LETTERS[:k.max()])
     def text(tokens): return s.tokenizer.decode(tokens, skip_special_tokens=True)
     def done(i, tokens): return settled(text(tokens), int(k[i]))
     def keep(z):

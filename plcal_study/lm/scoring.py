@@ -5,6 +5,7 @@
 # %% ../../nbs/lm/17_scoring.ipynb #7f030a3d
 from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -44,9 +45,10 @@ class Scorer:
     share: bool = True          # read common beginnings once; False: every continuation with all that stands before it
     special: bool = True        # put the tokenizer's beginning token before a text; False for texts of a chat template, which has it
     said: dict[str, Any] = field(default_factory=dict) # what is to be known of how it was opened: revision, error of its dtype; JSON values
+    checked: bool = False       # has sharing been held against plain reading on this model? Found out when it is first read
+    halved: int = 0             # times that memory ran out
+    known: dict[str, list[list[int]]] = field(default_factory=dict, repr=False) # letters -> the tokens that say them, once asked for
     kind: str = field(default='', init=False)        # found by itself: 'causal', 'masked' or 'seq2seq'
-    checked: bool = field(default=False, init=False) # has sharing been held against plain reading on this model?
-    halved: int = field(default=0, init=False)       # times that memory ran out
 
     def __post_init__(self):
         if self.batch_tokens < 1: raise ValueError(f"batch_tokens must be at least 1, got {self.batch_tokens}")
@@ -57,6 +59,11 @@ class Scorer:
         self.before, _, self.after = _frame(self.model, self.tokenizer, pair=False)
         if not self.special: self.before = []
         self.head = _head(self.model)
+
+    def spelt(self, letters: str) -> list[list[int]]:
+        "The tokens that say each of the letters."
+        if letters not in self.known: self.known[letters] = spellings(self.tokenizer, letters)
+        return self.known[letters]
 
     @property
     def start(self) -> int:
@@ -85,9 +92,25 @@ def _head(model) -> Callable[[Tensor], Tensor] | None:
     if head is None or next(head.parameters()).dtype == torch.float32: return head
     return deepcopy(head).float()
 
+@contextmanager
+def _only(s: Scorer, rows: Tensor, cols: Tensor) -> Iterator[None]:
+    "The last layer's feed-forward part at the places (rows, cols) alone: after it nothing looks at the others."
+    mlp = _plain(s.model).base_model.layers[-1].mlp
+    was, own = mlp.forward, mlp.__dict__.get('forward') # accelerate may have put its own there
+    def at(x: Tensor) -> Tensor:
+        out = torch.zeros_like(x)
+        out[rows, cols] = was(x[rows, cols])
+        return out
+    mlp.forward = at
+    try: yield
+    finally:
+        del mlp.forward
+        if own is not None: mlp.forward = own
+
 def _logits(s: Scorer, rows: Tensor, cols: Tensor, **batch) -> Tensor: # (m, V) float32
     "Scores of every word at the places (rows, cols), and nowhere else."
-    if s.head is not None: return s.head(hidden(s.model, **batch)[rows, cols].float())
+    if s.head is not None:
+        with _only(s, rows, cols) if s.kind == 'causal' else nullcontext(): return s.head(hidden(s.model, **batch)[rows, cols].float())
     if s.kind == 'masked': return s.model(**batch).logits[rows, cols].float()
     keep, at = torch.unique(cols, return_inverse=True) # most architectures can leave the other positions out
     try: return s.model(**batch, use_cache=False, logits_to_keep=keep).logits[rows, at].float()
@@ -343,10 +366,16 @@ def _joined(s: Scorer, prompts: Sequence[str], texts: Sequence[Sequence[str]], w
     flat = iter(_ids(s.tokenizer, [tail + t for (tail, _), own in zip(seams, texts, strict=True) for t in own]))
     return alone, [[[*before, *next(flat)] for _ in own] for (_, before), own in zip(seams, texts, strict=True)]
 
-def _both(s: Scorer, prompts: Sequence[str], texts: Sequence[Sequence[str]]) -> tuple[list[list[int]], list[list[list[int]]]]:
-    "`_joined` the quick way if it agrees with the slow one on the first prompts."
-    alone, quick = _joined(s, prompts, texts, False)
-    return (alone, quick) if quick[:8] == _joined(s, prompts[:8], texts[:8], True)[1] else _joined(s, prompts, texts, True)
+def _splits(tokenizer) -> bool:
+    "Does this tokenizer never join what a space parts? Then a word's tokens do not depend on the words before it."
+    pre = getattr(getattr(tokenizer, 'backend_tokenizer', None), 'pre_tokenizer', None)
+    return pre is not None and len(pre.pre_tokenize_str('a b')) > 1
+
+def _counted_from(s: Scorer, prompt: str, text: str, own: int) -> int:
+    "The first token of prompt and continuation that says anything of the continuation; `own` where the tokenizer does not tell."
+    backend = getattr(s.tokenizer, 'backend_tokenizer', None)
+    if backend is None: return own
+    return sum(end <= len(prompt) for _, end in backend.encode(prompt + text, add_special_tokens=False).offsets)
 
 # %% ../../nbs/lm/17_scoring.ipynb #1afd1624
 class TooLong(ValueError): "A prompt that the model cannot read."
@@ -391,15 +420,17 @@ def _encode_causal(s: Scorer, prompts: Sequence[str], texts, names, truncate: bo
     "`encode` for a causal model: stem is what the prompt and all of its continuations begin with."
     n = [len(p) - len(p.rstrip(' ')) if own else 0 for p, own in zip(prompts, texts, strict=True)]
     texts = [[p[len(p) - k:] + t for t in own] for p, k, own in zip(prompts, n, texts, strict=True)]
-    alone, joint = _both(s, [p[:len(p) - k] for p, k in zip(prompts, n, strict=True)], texts)
+    prompts = [p[:len(p) - k] for p, k in zip(prompts, n, strict=True)]
+    alone, joint = _joined(s, prompts, texts, whole=not _splits(s.tokenizer))
     rows, lost = [], np.zeros(len(prompts), int)
     for i, (own, wholes, name) in enumerate(zip(alone, joint, names, strict=True)):
-        _no_empty([w[len(own):] for w in wholes], texts[i], name)
         shared = min([len(own), *(common([own, w]) for w in wholes)])
+        said = [len(own) if shared == len(own) else _counted_from(s, prompts[i], t, len(own)) for t in texts[i]]
+        _no_empty([w[k:] for w, k in zip(wholes, said, strict=True)], texts[i], name)
         start = s.before or ([s.start] if not shared else [])
         lost[i] = _fit(s, own, len(start), max([reserve, *(len(w) - len(own) for w in wholes)]), truncate, name)
         begin = max(shared, int(lost[i]))
-        rows.append(Row([*start, *own[lost[i]:begin]], [w[begin:] for w in wholes], [len(own) - begin] * len(wholes)))
+        rows.append(Row([*start, *own[lost[i]:begin]], [w[begin:] for w in wholes], [max(0, k - begin) for k in said]))
     return rows, lost
 
 # %% ../../nbs/lm/17_scoring.ipynb #7522b05f

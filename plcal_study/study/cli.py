@@ -322,7 +322,9 @@ def _extract(a: argparse.Namespace) -> int:
     from plcal_study.lm.extraction import estimate, extract
     from plcal_study.lm.tasks import load_task
     tasks = [load_task({'arc': 'arc_challenge'}.get(t, t), a.data_dir) for t in a.task]
-    reader = _opened(a, list(tasks[0][a.split].a[:32]))
+    try: asked = [t[a.split] for t in tasks]
+    except KeyError as e: raise ValueError(e.args[0]) from None
+    reader = _opened(a, list(asked[0].a[:32]))
     failed, seconds = 0, 0.
     for task, prompt, shots in itertools.product(tasks, a.prompt, a.shots):
         how = dict(mode=a.mode, prompt=prompt, shots=shots, split=a.split, limit=a.limit, seed=a.seed, draw=a.draw, chat=a.chat, truncate=a.truncate, p_true=a.p_true, max_tokens=a.max_tokens)
