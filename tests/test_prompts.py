@@ -320,7 +320,9 @@ def test_the_order_is_that_of_the_source(shots, start, end, fresh):
     elif end - start > 30: assert any(key[y] != order.index(y) for order, key in zip(o.orders, o.keys, strict=True) for y in range(len(order)))
 
 def test_the_truth_follows_its_text():
-    e = replace(quiz(50, 9, most=2, clusters=['x', 'y']), b=[f'b{i}' for i in range(50)], posterior=np.random.default_rng(0).dirichlet([1, 1], 50))
+    rng = np.random.default_rng(0) # four options: an order of two is its own inverse
+    e = replace(quiz(50, 9, clusters=['x', 'y']), b=[f'b{i}' for i in range(50)], options=[tuple(f'{i} {j}' for j in range(4)) for i in range(50)],
+                label=rng.integers(4, size=50), posterior=rng.dirichlet(np.ones(4), 50))
     for shots in (0, 2):
         got = in_source_order(e, 10, 40, shots)
         assert len(got) == 30 and got.label.tolist() != e.label[[int(u.split('-')[1]) for u in got.uid]].tolist()

@@ -105,7 +105,7 @@ def test_every_family_at_every_batch_shape(name, batch_tokens, share, grouped):
     same(got, slowly(name))
     assert s.share == share and s.halved == 0, 'these families are shared'
     before = READINGS.setdefault(name, got)
-    for x, y in zip(np.concatenate(got), np.concatenate(before), strict=True): assert np.abs(x - y).max(initial=0) < 1e-5, 'whatever stands beside a row'
+    for x, y in zip(got[0] + got[1], before[0] + before[1], strict=True): assert np.abs(x - y).max(initial=0) < 1e-5, 'whatever stands beside a row'
 
 READINGS = {} # the first of each family
 
@@ -554,10 +554,9 @@ def right_path(s, own, p, most, atol=1e-5):
     "Token by token as the slow way would go on; `kept` is the largest logit."
     stem, end = own[p.row].stem, s.tokenizer.eos_token_id
     assert len(p.tokens) == len(p.kept) <= most
-    for j, t in enumerate([*p.tokens, *([end] if p.ended else [])]):
-        with torch.no_grad(): z = s.model(input_ids=torch.tensor([stem + p.tokens[:j]]), attention_mask=torch.ones(1, len(stem) + j, dtype=torch.long)).logits[0, -1]
-        assert z.argmax() == t
-        if j < len(p.tokens): assert_allclose(p.kept[j, 0], z.max(), rtol=0, atol=10 * atol)
+    with torch.no_grad(): z = s.model(input_ids=torch.tensor([stem + p.tokens]), attention_mask=torch.ones(1, len(stem) + len(p.tokens), dtype=torch.long)).logits[0, len(stem) - 1:]
+    assert z.argmax(1).tolist()[:len(p.tokens) + p.ended] == [*p.tokens, *([end] if p.ended else [])]
+    assert_allclose(p.kept[:, 0], z.amax(1)[:len(p.tokens)], rtol=0, atol=2 * atol)
     assert p.ended or len(p.tokens) == most
 
 @pytest.mark.parametrize('share', [True, False])
@@ -663,6 +662,6 @@ def test_real_decoders_are_read_as_the_slow_way_reads_them(decoder, share):
     z, got = heard(s, own, np.zeros(5, int))
     for x, p, t in zip(got, STEMS, texts, strict=True): assert_allclose(x, [slow.said(*decoder, p, o)[0] for o in t], rtol=0, atol=1e-4)
     alone = encode(s, STEMS)[0]
-    for x, p in zip(heard(s, alone)[0], STEMS, strict=True): assert_allclose(x, slow.after(*decoder, p), rtol=0, atol=1e-5)
+    for x, p in zip(heard(s, alone)[0], STEMS, strict=True): assert_allclose(x, slow.after(*decoder, p), rtol=0, atol=2e-5) # down to -22 nats
     for p, text in zip(paths(s, alone, np.zeros(5, int), 10), STEMS, strict=True): assert p.tokens == slow.write(*decoder, text, 10)[0]
     assert s.share == share

@@ -20,7 +20,7 @@ from .api import Endpoint, read_endpoint
 from .examples import Examples, Task, take
 from .models import _plain
 from .prompts import LETTERS, PROMPTS, Asked, Prompt, answer_place, ask, parse_answer, settled, take_asked
-from .scoring import Scorer, check_logits, encode, every_token, greedy, listen, of_words, pooled
+from .scoring import Scorer, check_logits, encode, every_token, greedy, listen, of_words, pooled, spelt
 from .tasks import load_task
 
 # %% auto #0
@@ -40,12 +40,20 @@ def _choices(q: Asked) -> np.ndarray: # (n,) int, options per row
     if (k < 2).any(): raise ValueError(f"question {q.uid[int((k < 2).argmax())]!r} of task {q.meta.get('task')} has {k.min()} options, and at least two are needed; use mode 'cloze' for statements")
     return k
 
+# %% ../../nbs/lm/19_extraction.ipynb #ad214813
 def _graded(q: Asked, logits: np.ndarray, **scores) -> Predictions: # logits (n, k) NaN-padded
     "Predictions with what the options alone tell: margin, entropy, ties, and the true probability where it is known."
     p, top = probs_of(logits), np.sort(np.nan_to_num(logits, nan=-np.inf), 1)
     scores |= dict(margin=margin(p), entropy=entropy(p), tie=(top[:, -1] == top[:, -2]).astype(float))
     if q.posterior is not None: scores['true_posterior'] = q.posterior[np.arange(len(q)), np.nanargmax(logits, 1)]
     return from_logits(logits, _labelled(q), q.uid, q.meta, q.cluster, **scores)
+
+# %% ../../nbs/lm/19_extraction.ipynb #b6231c85
+def _next_is_letter(s: Scorer, prompt: str, letters: str, tokens: list[list[int]]) -> None:
+    "A `ValueError` where the letter is not the next token: a tokenizer without ' A' writes the space first, and the place after the prompt says nothing of letters."
+    rows, _ = encode(s, [prompt], [[x if prompt[-1:].isspace() else f' {x}' for x in letters]], truncate=True)
+    for x, branch, n, ids in zip(letters, rows[0].branches, rows[0].skip or [0] * len(letters), tokens, strict=True):
+        if branch[n] not in ids: raise ValueError(f"after this prompt the letter {x} is not one token but {s.tokenizer.convert_ids_to_tokens(branch[n:])}, so the next token cannot be a letter; use a prompt that ends in a line break ('first', 'second'), or mode 'options'")
 
 # %% ../../nbs/lm/19_extraction.ipynb #5a4f4757
 class _Stems(NamedTuple):
@@ -56,7 +64,8 @@ class _Stems(NamedTuple):
 def _stems(s: Scorer, q: Asked, truncate: bool, letters: str) -> tuple[_Stems, np.ndarray]: # and (n,) int tokens cut off
     "Read every prompt once."
     rows, lost = encode(s, q.prompt, names=q.uid.tolist(), truncate=truncate)
-    tokens = s.spelt(letters)
+    tokens = spelt(s, letters)
+    _next_is_letter(s, q.prompt[0], letters, tokens)
     facts: dict[str, np.ndarray] = {}
     found = np.empty((len(q), len(letters)), np.float32)
     for h in listen(s, rows, q.group):
@@ -65,6 +74,7 @@ def _stems(s: Scorer, q: Asked, truncate: bool, letters: str) -> tuple[_Stems, n
         found[h.rows] = pooled(h.stem, tokens).cpu().numpy()
     return _Stems(facts, found), lost
 
+# %% ../../nbs/lm/19_extraction.ipynb #eddde375
 def read_letters(
     s: Scorer,
     q: Asked,               # with options behind letters
@@ -93,6 +103,7 @@ def _unasked(s: Scorer, texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
     value = dict(zip(known, worth, strict=True))
     return [np.array([value[t] for t in own]) for own in texts]
 
+# %% ../../nbs/lm/19_extraction.ipynb #9a13b406
 def read_options(
     s: Scorer,
     q: Asked,               # prompts after which an option's text may follow
@@ -127,12 +138,12 @@ def read_answer(
     "A greedy answer by the protocol of Plaut et al. 2024; raises `ValueError` for a model that cannot write and as `read_letters`."
     k, label = _choices(q), _labelled(q)
     rows, lost = encode(s, q.prompt, names=q.uid.tolist(), truncate=truncate, reserve=max_tokens)
-    spelt = s.spelt(LETTERS[:k.max()])
+    marks = spelt(s, LETTERS[:k.max()])
     def text(tokens): return s.tokenizer.decode(tokens, skip_special_tokens=True)
     def done(i, tokens): return settled(text(tokens), int(k[i]))
     def keep(z):
         w = of_words(z)
-        return torch.cat([torch.stack([w[n] for n in ('msp', 'max_logit', 'margin', 'entropy', 'tie')], 1), pooled(z, spelt).exp()], 1)
+        return torch.cat([torch.stack([w[n] for n in ('msp', 'max_logit', 'margin', 'entropy', 'tie')], 1), pooled(z, marks).exp()], 1)
     facts, option, tokens = np.zeros((len(q), 6)), np.full(len(q), -1), np.zeros(len(q))
     for path in (p for batch in greedy(s, [r.stem for r in rows], np.full(len(q), max_tokens), done, keep, q.group, q.uid.tolist()) for p in batch):
         i, said = path.row, text(path.tokens)
@@ -157,6 +168,7 @@ def rotated(
     posterior = None if e.posterior is None else np.array([np.r_[p[:len(o)][i], p[len(o):]] for p, o, i in zip(e.posterior, e.options, order, strict=True)])
     return replace(e, options=[tuple(o[j] for j in i) for o, i in zip(e.options, order, strict=True)], label=label, posterior=posterior)
 
+# %% ../../nbs/lm/19_extraction.ipynb #bda3f956
 def read_permuted(
     s: Scorer,
     asks: Sequence[Asked],  # the same questions with options rotated by 0, 1, 2 … places, as many as the largest number of options
@@ -226,6 +238,7 @@ def read_cloze(
         said[path.row], conf[path.row] = path.tokens + [-1] * (len(wanted[path.row]) - len(path.tokens)), path.kept.prod() if len(path.kept) else 0
     return out | dict(entity=graded(conf, said, loglik=loglik))
 
+# %% ../../nbs/lm/19_extraction.ipynb #8a803c8f
 def _values(s: Scorer, q: Asked, i: int) -> list[list[int]]:
     "Tokens of every candidate of a statement."
     return [r.branches[0] for r in encode(s, [q.prompt[i]] * len(q.options[i]), [[t if q.prompt[i][-1:].isspace() else f' {t}'] for t in q.options[i]], truncate=True)[0]]
@@ -297,6 +310,7 @@ def open_model(
     if exact is not None: s.said |= _moved(exact, _first(s, check))
     return s
 
+# %% ../../nbs/lm/19_extraction.ipynb #8b9faeac
 def _kind_of(source: str | Path, revision: str | None) -> str:
     "What a model was saved as, by its config; `models.load` says what is wrong with one that cannot be read."
     with suppress(OSError, ValueError):
@@ -377,6 +391,7 @@ class _Plan:
 
 _CHUNK = 256 # questions of a piece
 
+# %% ../../nbs/lm/19_extraction.ipynb #fbd7a443
 def _prepare(reader, task: str | Task, how: How, name: str | None, data: str | Path | None, out: str | Path | None) -> _Plan:
     "The questions in words, in pieces, and what decides the result."
     task = task if isinstance(task, Task) else load_task(task, data)
@@ -416,6 +431,7 @@ def _read(plan: _Plan, rows: np.ndarray, kept: dict | None = None) -> dict[str, 
     at = {u: i for i, u in enumerate(e.uid)}
     return {k: add_p_true(s, p, take(e, [at[u] for u in q.uid]), plan.task, how.chat, how.truncate) for k, p in out.items()}
 
+# %% ../../nbs/lm/19_extraction.ipynb #a25313b8
 def _join(parts: Sequence[Predictions], q: Asked) -> Predictions:
     "The pieces as one, in the order of the questions."
     place = {u: i for i, u in enumerate(q.uid)}
@@ -441,6 +457,7 @@ def _facts(plan: _Plan, p: Predictions, key: str) -> dict[str, Any]:
     bits = dict(nll=float(-p.scores['logprob'].mean()), bits_per_byte=float(-p.scores['logprob'].sum() / np.log(2) / p.meta['bytes'])) if 'logprob' in p.scores else {}
     return dict(plan.job) | dict(confidence=key, n=len(p), job=plan.job, plcal_study=plcal_study.__version__) | here | tie | cut | bits
 
+# %% ../../nbs/lm/19_extraction.ipynb #a156fc28
 def _file(plan: _Plan, key: str) -> str: return _stem(plan) + ('' if key == plan.how.mode else f'-{key}') + '.parquet'
 
 def _stem(plan: _Plan) -> str:
@@ -449,6 +466,7 @@ def _stem(plan: _Plan) -> str:
     m = plan.asks[0].meta
     return '-'.join(map(plain, (m['task'], plan.name, m['prompt'], f"{m['shots']}shot", plan.how.mode)))
 
+# %% ../../nbs/lm/19_extraction.ipynb #135fdca0
 def _differs(old: Mapping, new: Mapping) -> str:
     "Where two jobs differ, in words."
     keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
@@ -471,6 +489,7 @@ def _check_folder(plan: _Plan, parts: Path) -> None:
     parts.mkdir(parents=True, exist_ok=True)
     atomic_write(said, json.dumps(job, indent=1) + '\n')
 
+# %% ../../nbs/lm/19_extraction.ipynb #505e7020
 def _finished(plan: _Plan) -> dict[str, Predictions] | None:
     "The files of an extraction that is through, or None; a `ValueError` if files of that name are of another."
     if plan.folder is None: return None
@@ -481,6 +500,7 @@ def _finished(plan: _Plan) -> dict[str, Predictions] | None:
     wanted = [k for k in KEYS[plan.how.mode] if not (k == 'entity' and getattr(plan.reader, 'kind', '') != 'causal' or k == 'pmi' and isinstance(plan.reader, Endpoint))]
     return found if found and all(k in found for k in wanted) else None
 
+# %% ../../nbs/lm/19_extraction.ipynb #3dce0c2d
 def _piece(plan: _Plan, parts: Path | None, i: int, rows: np.ndarray) -> dict[str, Predictions]:
     "One piece: read from its files, or from the model and then written."
     if parts is None: return _read(plan, rows)

@@ -19,8 +19,8 @@ from transformers.cache_utils import DynamicLayer
 from .models import _HEADS, _check_fit, _ensure_pad, _frame, _ids, _kind, _plain, _positions, hidden, pad
 
 # %% auto #0
-__all__ = ['Row', 'Heard', 'Scorer', 'common', 'halving', 'listen', 'TooLong', 'encode', 'spellings', 'pooled', 'of_words',
-           'check_logits', 'Path', 'greedy', 'windows', 'Tokens', 'every_token']
+__all__ = ['Row', 'Heard', 'Scorer', 'common', 'halving', 'listen', 'TooLong', 'encode', 'spellings', 'spelt', 'pooled',
+           'of_words', 'check_logits', 'Path', 'greedy', 'windows', 'Tokens', 'every_token']
 
 # %% ../../nbs/lm/17_scoring.ipynb #6e42e96a
 class Row(NamedTuple):
@@ -59,11 +59,6 @@ class Scorer:
         self.before, _, self.after = _frame(self.model, self.tokenizer, pair=False)
         if not self.special: self.before = []
         self.head = _head(self.model)
-
-    def spelt(self, letters: str) -> list[list[int]]:
-        "The tokens that say each of the letters."
-        if letters not in self.known: self.known[letters] = spellings(self.tokenizer, letters)
-        return self.known[letters]
 
     @property
     def start(self) -> int:
@@ -107,6 +102,7 @@ def _only(s: Scorer, rows: Tensor, cols: Tensor) -> Iterator[None]:
         del mlp.forward
         if own is not None: mlp.forward = own
 
+# %% ../../nbs/lm/17_scoring.ipynb #804a643d
 def _logits(s: Scorer, rows: Tensor, cols: Tensor, **batch) -> Tensor: # (m, V) float32
     "Scores of every word at the places (rows, cols), and nowhere else."
     if s.head is not None:
@@ -125,6 +121,7 @@ class _Laid(NamedTuple):
     asked: list[np.ndarray] # of each row: the places whose next token is asked for, the end of the stem first
     owner: list[np.ndarray] # of each place but the first: its branch
 
+# %% ../../nbs/lm/17_scoring.ipynb #4f904456
 def _lay(rows: Sequence[Row], prefix: int) -> _Laid:
     "Rows as flat sequences; `prefix` tokens of every stem are in the cache already."
     out = _Laid([], [], [], [], [])
@@ -138,6 +135,7 @@ def _lay(rows: Sequence[Row], prefix: int) -> _Laid:
         out.owner.append(np.repeat(np.arange(len(branches)), [f + 1 for f in fed]))
     return out
 
+# %% ../../nbs/lm/17_scoring.ipynb #45f8cd81
 def _sees(part: Tensor, prefix: int) -> Tensor: # (b, 1, t, prefix + t) bool
     "Which token may look at which: back, at its stem and at its own branch."
     t = part.shape[1]
@@ -154,6 +152,7 @@ class _Lent(DynamicLayer):
         keys, values = (torch.cat([lent.expand(len(x), -1, -1, -1), x], -2) for lent, x in own) # type: ignore[union-attr]
         return keys, values
 
+# %% ../../nbs/lm/17_scoring.ipynb #79a3da74
 def _grown(s: Scorer, ids: Sequence[int]) -> DynamicCache:
     "The cache after a text."
     cache = DynamicCache()
@@ -163,6 +162,7 @@ def _grown(s: Scorer, ids: Sequence[int]) -> DynamicCache:
         raise MemoryError(f"the {len(ids)} tokens common to many questions do not fit into the memory of {s.device}; take fewer shots, or a smaller model or dtype") from None
     return cache
 
+# %% ../../nbs/lm/17_scoring.ipynb #c199c7ae
 def _lend(s: Scorer, ids: Sequence[int]) -> DynamicCache:
     "The cache of a prefix, for `_Lent`."
     cache: Any = _grown(s, ids)
@@ -172,6 +172,7 @@ def _lend(s: Scorer, ids: Sequence[int]) -> DynamicCache:
         cache.layers[i].keys, cache.layers[i].values = layer.keys, layer.values
     return cache
 
+# %% ../../nbs/lm/17_scoring.ipynb #2f7c7518
 def common(
     rows: Sequence[Sequence[int]], # lists of ids
 ) -> int:                          # tokens
@@ -213,6 +214,7 @@ def _seq2seq(s: Scorer, rows: Sequence[Row]) -> tuple[Tensor, list[np.ndarray]]:
     z = model(encoder_outputs=(states[which],), attention_mask=mask[which], decoder_input_ids=said.to(s.device), use_cache=False).logits
     return z[torch.from_numpy(at).to(s.device), torch.from_numpy(cols).to(s.device)].float(), [np.concatenate([np.repeat(j, k) for (q, j), k in zip(whose, n, strict=True) if q == i]) for i in range(len(rows))]
 
+# %% ../../nbs/lm/17_scoring.ipynb #79f9710e
 def _masked(s: Scorer, rows: Sequence[Row]) -> tuple[Tensor, list[np.ndarray]]:
     "As `_causal`: a pass for the mask alone, and one for each token of each branch."
     hole, texts, at, owner = s.tokenizer.mask_token_id, [], [], []
@@ -238,6 +240,7 @@ def _shares(s: Scorer, longest: int) -> bool:
     "May what is common be read once, in rows of so many tokens?"
     return s.share and s.kind == 'causal' and not (s.window and longest > s.window)
 
+# %% ../../nbs/lm/17_scoring.ipynb #e48706f2
 def _plan(rows: Sequence[Row], group: np.ndarray | None, shares: bool) -> list[tuple[int, np.ndarray]]: # shared prefix in tokens, numbers of the rows
     "Rows by group, those with the longest row first; groups that share too little go together."
     parts: dict[int, list[int]] = {}
@@ -251,6 +254,7 @@ def _plan(rows: Sequence[Row], group: np.ndarray | None, shares: bool) -> list[t
     if alone: found.append((0, alone))
     return [(n, np.array(own)) for n, own in sorted(found, key=lambda x: -max(_size(rows[i]) for i in x[1]))]
 
+# %% ../../nbs/lm/17_scoring.ipynb #4557f1e4
 def _cut_to(length: np.ndarray, s: Scorer) -> Iterator[np.ndarray]:
     "Places in batches of like length, the longest first; the budget is read anew for each batch."
     order, at = np.argsort(-length, kind='stable'), 0
@@ -335,6 +339,18 @@ def _check_rows(s: Scorer, rows: Sequence[Row]) -> None:
         longest = len(r.stem) + max((len(b) - 1 for b in r.branches), default=0)
         if s.room is not None and longest > s.room: raise ValueError(f"row {i} has {longest} tokens and the model reads {s.room}; shorten it")
 
+# %% ../../nbs/lm/17_scoring.ipynb #c6dca7af
+def _once(rows: Sequence[Row]) -> tuple[list[Row], list[np.ndarray]]: # rows, and (branches,) int of each: where its likelihood stands
+    "Rows whose branches differ."
+    out, where = [], []
+    for r in rows:
+        both = [(tuple(b), n) for b, n in zip(r.branches, r.skip or [0] * len(r.branches), strict=True)]
+        known = {b: i for i, b in enumerate(dict.fromkeys(both))}
+        out.append(Row(r.stem, [list(b) for b, _ in known], [n for _, n in known]))
+        where.append(np.array([known[b] for b in both], int))
+    return out, where
+
+# %% ../../nbs/lm/17_scoring.ipynb #29c824fa
 def listen(
     s: Scorer,
     rows: Sequence[Row],
@@ -343,13 +359,15 @@ def listen(
     "The distribution after every stem and the log-likelihood of every branch; raises `ValueError` for a row that is empty or too long."
     _check_rows(s, rows)
     if not len(rows): return
+    rows, same = _once(rows)
     with torch.inference_mode():
         _trust(s, rows)
         shares = _shares(s, max(map(_size, rows)))
         for prefix, own in _plan(rows, group, shares):
             cache = _lend(s, rows[own[0]].stem[:prefix]) if prefix else None
             def hear(ids, prefix=prefix, cache=cache): return _hear(s, rows, ids, prefix, cache) if shares or s.kind != 'causal' else _apart(s, rows, ids)
-            for batch in _cut_to(np.array([_size(rows[i], prefix) for i in own]), s): yield from halving(s, hear, own[batch])
+            for batch in _cut_to(np.array([_size(rows[i], prefix) for i in own]), s):
+                for h in halving(s, hear, own[batch]): yield Heard(h.rows, h.stem, [x[same[i]] for i, x in zip(h.rows, h.loglik, strict=True)])
 
 # %% ../../nbs/lm/17_scoring.ipynb #b10909b7
 def _seam(s: Scorer, prompt: str, ids: list[int]) -> tuple[str, list[int]]: # the last word of a prompt, and the tokens before it
@@ -366,6 +384,7 @@ def _joined(s: Scorer, prompts: Sequence[str], texts: Sequence[Sequence[str]], w
     flat = iter(_ids(s.tokenizer, [tail + t for (tail, _), own in zip(seams, texts, strict=True) for t in own]))
     return alone, [[[*before, *next(flat)] for _ in own] for (_, before), own in zip(seams, texts, strict=True)]
 
+# %% ../../nbs/lm/17_scoring.ipynb #355f8091
 def _splits(tokenizer) -> bool:
     "Does this tokenizer never join what a space parts? Then a word's tokens do not depend on the words before it."
     pre = getattr(getattr(tokenizer, 'backend_tokenizer', None), 'pre_tokenizer', None)
@@ -388,6 +407,7 @@ def _fit(s: Scorer, text: list[int], frame: int, branch: int, truncate: bool, na
     if over >= len(text): raise TooLong(f"question {name!r} has an answer of {branch} tokens, which leaves no room for a prompt in the {s.room} that the model reads")
     return over
 
+# %% ../../nbs/lm/17_scoring.ipynb #fba1a4d5
 def encode(
     s: Scorer,
     prompts: Sequence[str],                # (n,) texts that end where the answer begins
@@ -411,6 +431,7 @@ def encode(
         rows.append(Row([*s.before, *text[lost[i]:], *hole, *s.after], branches))
     return rows, lost
 
+# %% ../../nbs/lm/17_scoring.ipynb #c9a6dc48
 def _no_empty(branches: list, own: Sequence[str], name: str) -> None:
     "Every continuation has a token."
     if any(not b for b in branches): raise ValueError(f"option {next(j for j, b in enumerate(branches) if not b)} of question {name!r} has no tokens, got the text {next(o for b, o in zip(branches, own, strict=True) if not b)!r}; an option must say something")
@@ -427,7 +448,7 @@ def _encode_causal(s: Scorer, prompts: Sequence[str], texts, names, truncate: bo
         shared = min([len(own), *(common([own, w]) for w in wholes)])
         said = [len(own) if shared == len(own) else _counted_from(s, prompts[i], t, len(own)) for t in texts[i]]
         _no_empty([w[k:] for w, k in zip(wholes, said, strict=True)], texts[i], name)
-        start = s.before or ([s.start] if not shared else [])
+        start = ([] if own[:len(s.before)] == s.before else s.before) or ([s.start] if not shared else []) # a template may have written it
         lost[i] = _fit(s, own, len(start), max([reserve, *(len(w) - len(own) for w in wholes)]), truncate, name)
         begin = max(shared, int(lost[i]))
         rows.append(Row([*start, *own[lost[i]:begin]], [w[begin:] for w in wholes], [max(0, k - begin) for k in said]))
@@ -446,6 +467,15 @@ def spellings(
     if missing := [x for x in letters if not found[x]]: raise ValueError(f"{type(tokenizer).__name__} has no token for the letter {missing[0]!r}; ask by mode 'options', or take a tokenizer that has letters")
     return [sorted(v) for v in found.values()]
 
+# %% ../../nbs/lm/17_scoring.ipynb #670abbb8
+def spelt(
+    s: Scorer,
+    letters: str,                # e.g. 'ABCD'
+) -> list[list[int]]:            # as `spellings`, found once for each scorer
+    "The tokens that say each of the letters."
+    if letters not in s.known: s.known[letters] = spellings(s.tokenizer, letters)
+    return s.known[letters]
+
 def pooled(
     z: Tensor,                   # (b, V) logits
     tokens: Sequence[list[int]], # for each of k letters the ids that say it
@@ -454,6 +484,7 @@ def pooled(
     log_p = z - z.logsumexp(1, keepdim=True)
     return torch.stack([log_p[:, ids].logsumexp(1) for ids in tokens], 1)
 
+# %% ../../nbs/lm/17_scoring.ipynb #84f6795c
 def of_words(
     z: Tensor,                   # (b, V) float32 logits of all words
 ) -> dict[str, Tensor]:          # (b,) each
@@ -462,6 +493,7 @@ def of_words(
     top, which = log_p.topk(2)
     return dict(msp=top[:, 0].exp(), max_logit=z.gather(1, which[:, :1])[:, 0], margin=top[:, 0].exp() - top[:, 1].exp(), entropy=-(log_p.exp() * log_p).nansum(1), tie=(top[:, 0] == top[:, 1]).float(), word=which[:, 0])
 
+# %% ../../nbs/lm/17_scoring.ipynb #b3b4d895
 def check_logits(
     z: Tensor,                   # (b, V) logits
     names: Sequence[str],        # (b,) of the questions
@@ -484,6 +516,7 @@ def _ends(s: Scorer) -> set[int]:
     said = _plain(s.model).generation_config.eos_token_id
     return {*(said if isinstance(said, list) else [said]), s.tokenizer.eos_token_id} - {None}
 
+# %% ../../nbs/lm/17_scoring.ipynb #8a3ed9cb
 def greedy(
     s: Scorer,
     stems: Sequence[list[int]],       # (n,) prompts as ids
@@ -535,6 +568,7 @@ def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, pref
         now, position = word[stay][:, None], position[stay][:, -1:] + 1
     return [Path(i, said[i], np.array(kept[i]).reshape(len(said[i]), facts.shape[1]), ended[i]) for i in map(int, ids)]
 
+# %% ../../nbs/lm/17_scoring.ipynb #e86e7147
 def _next(s: Scorer, ids: Tensor, mask: Tensor, position: Tensor, cache: DynamicCache) -> Tensor: # (b, V) float32
     "Logits after the last token of every row."
     last = torch.full((len(ids),), ids.shape[1] - 1, device=s.device)
@@ -552,6 +586,7 @@ def windows(
     while out[-1][1] < n: out.append(((end := min(n, out[-1][1] + stride)) - window, end, out[-1][1]))
     return out
 
+# %% ../../nbs/lm/17_scoring.ipynb #dc3486d6
 class Tokens(NamedTuple):
     "The tokens of a text that were asked for."
     text: int            # number of the text
@@ -561,6 +596,7 @@ class Tokens(NamedTuple):
     word: np.ndarray     # (m,) int, the model's first choice
     entropy: np.ndarray  # (m,) float32, nats
 
+# %% ../../nbs/lm/17_scoring.ipynb #55c87236
 def every_token(
     s: Scorer,
     texts: Sequence[list[int]],  # ids of each, beginning token and all

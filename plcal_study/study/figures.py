@@ -21,7 +21,7 @@ from .plaut2024 import MODELS, Cohort
 __all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest',
            'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest', 'draws_and_published',
            'score_against_threshold', 'promises', 'training_testbed', 'training_real', 'factors_testbed', 'pretraining',
-           'draw_all', 'draw_paper']
+           'ladder_truth', 'ladder_auroc', 'draw_all', 'draw_paper']
 
 # %% ../../nbs/study/34_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -349,12 +349,74 @@ def pretraining(
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False)
     return fig
 
+# %% ../../nbs/study/34_figures.ipynb #00c9f224
+_WAYS = {'letters': 'letter, among letters', 'permuted': 'letter, mean over orders', 'answer': 'letter written, all words', 'raw': 'text of the option', 'char': 'text, by character', 'token': 'text, by token', 'pmi': 'text, less unasked (PMI)'}
+_SHOWN = {'letters': ('#0072B2', 'o', '-'), 'permuted': ('#56B4E9', 's', '-'), 'answer': ('#000000', '^', '--'), 'raw': ('#D55E00', 'D', '-'), 'char': ('#E69F00', 'v', ':'), 'token': ('#009E73', 'P', ':'), 'pmi': ('#CC79A7', 'X', '-.')}
+
+_KIND = {'all': 'all questions', 'often': 'facts told often', 'seldom': 'facts told seldom', 'never': 'facts never told', 'random': 'random relations'}
+
+def _ladder(folder: Path | None, width: float, height: float, columns: int) -> tuple[Figure, np.ndarray, dict]:
+    "A figure of the ladder with its axes and what it was made from; a smoke run is named in it."
+    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout='constrained', squeeze=False)
+    made = about(folder, 'ladder_about')
+    if made['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    for ax in axes.flat:
+        ax.spines[['top', 'right']].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return fig, axes[0], made
+
+def ladder_truth(
+    folder: Path | None = None,
+) -> Figure:
+    "Accuracy and true ECE of every definition by the size of the decoder, facts told often and random relations, with t intervals over seeds."
+    d, cells = read_record('ladder_definitions', folder), read_record('ladder_cells', folder)
+    kinds = [k for k in ('often', 'random') if k in set(d.kind)] or ['all']
+    fig, axes, made = _ladder(folder, 8.4, 4.4, 1 + len(kinds))
+    sizes = made['sizes']
+    params = cells.groupby('size').params.max()
+    for i, (way, (color, marker, ls)) in enumerate(_SHOWN.items()):
+        x = np.arange(len(sizes)) + .05 * (i - 3)
+        hit = cells[(cells.definition == way) & (cells.kind == kinds[0])].groupby('size').accuracy.mean()
+        axes[0].plot(x, [hit.get(z, np.nan) for z in sizes], ls, marker=marker, ms=4, lw=1.2, color=color, label=_WAYS[way])
+        for ax, kind in zip(axes[1:], kinds, strict=True):
+            own = d[(d.definition == way) & (d.kind == kind)].set_index('size').reindex(sizes)
+            ax.errorbar(x, own['mean'], yerr=np.abs([own['mean'] - own.lo.clip(lower=0), own.hi - own['mean']]), fmt=marker, ls=ls, ms=4, lw=1.2, color=color, elinewidth=.7)
+    axes[0].set(ylim=(0, 1.02), ylabel='accuracy'); axes[0].set_title(f'accuracy, {_KIND[kinds[0]]}', fontsize=9)
+    for ax, kind in zip(axes[1:], kinds, strict=True):
+        ax.set(ylim=(0, None), ylabel='true ECE, 10 bins of equal mass')
+        ax.set_title(f'true ECE, {_KIND[kind]}', fontsize=9)
+    for ax in axes: ax.set(xticks=range(len(sizes)), xticklabels=[f'{z}\n{params[z] / 1000:,.0f}k' for z in sizes], xlabel='layers x width, parameters')
+    note = f"means over {made['seeds']} seeds, bars: 95% t intervals; {made['questions']:,} questions a decoder, all kinds"
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False, title=note, title_fontsize=8)
+    return fig
+
+def ladder_auroc(
+    folder: Path | None = None,
+) -> Figure:
+    "AUROC of right against wrong by score, for four ways of asking, mean over sizes, with t intervals over seeds."
+    d = read_record('ladder_scores', folder)
+    d = d[d['size'] == 'pooled']
+    names = {'conf': 'confidence', 'max_logit': 'max logit', 'margin': 'margin', 'entropy': 'entropy (less is surer)', 'loglik': 'log-likelihood', 'msp': 'MSP of the next word, all words', 'off_option_mass': 'mass off the options (less is surer)', 'agree': 'agreement of the orders', 'order_sd': 'spread over the orders (less is surer)'}
+    ways = {k: w for k, w in _WAYS.items() if k in ('letters', 'permuted', 'answer', 'raw') and k in set(d.definition)}
+    fig, axes, made = _ladder(folder, 7, 4.2, 1)
+    ax, shown = axes[0], [s for s in names if s in set(d.score)]
+    for i, (way, label) in enumerate(ways.items()):
+        own = d[d.definition == way]
+        y = np.array([len(shown) - 1 - shown.index(s) for s in own.score]) + .17 * (1.5 - i)
+        ax.errorbar(own['mean'], y, xerr=np.abs([own['mean'] - own.lo, own.hi - own['mean']]), fmt=_SHOWN[way][1], ms=5, lw=1.2, color=_SHOWN[way][0], label=label)
+    ax.axvline(.5, color='.6', lw=1, ls=':')
+    ax.set(yticks=range(len(shown)), yticklabels=[names[s] for s in shown[::-1]], xlabel=f"AUROC, mean over {len(made['sizes'])} sizes; {made['seeds']} seeds, bars: 95% t intervals\n{made['questions']:,} questions a decoder; 0.5 is chance")
+    ax.grid(axis='y', color='.93')
+    fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=2, fontsize=8, frameon=False)
+    return fig
+
 # %% ../../nbs/study/34_figures.ipynb #99b7a2f0
 FIGURES: dict[str, Draw] = {
     'q5_reliability': reliability_of_all, 'q5_ece_null': ece_beside_null, 'q5_auroc': auroc_forest, 'q5_heatmap': auroc_heatmap,
     'q5_accuracy_auroc': accuracy_auroc, 'q5_accuracy_calibration': accuracy_calibration, 'q5_repair': repair_forest,
     'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises,
-    'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining}
+    'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining,
+    'ladder_truth': ladder_truth, 'ladder_auroc': ladder_auroc}
 
 def draw_all(
     records: Path,             # folder of records

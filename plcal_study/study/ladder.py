@@ -27,27 +27,32 @@ from .q1 import band
 from .runs import SCALES, Run, read_cell
 
 # %% auto #0
-__all__ = ['SIZES', 'SEEDS', 'TOKENS', 'WORLD', 'ASKED', 'KINDS', 'DEFINITIONS', 'SAME', 'MEASURES', 'BINS', 'SCORES', 'CLAIMS',
+__all__ = ['SIZES', 'SEEDS', 'TOKENS', 'ASKED', 'WORLD', 'KINDS', 'DEFINITIONS', 'SAME', 'MEASURES', 'BINS', 'SCORES', 'CLAIMS',
            'REAL', 'grid', 'cost', 'world_of', 'questions_of', 'marked', 'with_truth', 'readings', 'decoder_of', 'work',
            'measures', 'finished', 'cell_table', 'over_seeds', 'compare', 'evidence', 'stories', 'token_row',
            'real_decoders', 'tables', 'records', 'provenance']
 
 # %% ../../nbs/study/32_ladder.ipynb #3e801e5b
-SIZES = dict(smoke=('1x16', '1x32'), laptop=('1x32', '2x48', '2x64', '3x96', '4x128'), colab=('2x64', '4x128', '6x256', '8x512'), paper=('2x64', '4x128', '6x256', '8x512', '12x768'))
+SIZES = dict(smoke=('1x16', '1x32'), laptop=('1x32', '2x32', '2x48', '2x64', '3x96'), colab=('2x64', '4x128', '6x256', '8x512'), paper=('2x64', '4x128', '6x256', '8x512', '12x768'))
 SEEDS = dict(smoke=2, laptop=3, colab=5, paper=5)
-TOKENS = dict(smoke=3_000, laptop=50_000, colab=400_000, paper=400_000) # of the corpus, which is read `epochs` times
-WORLD = dict(smoke=dict(entities=12, relations=3, random_relations=1), laptop=dict(entities=40, relations=6, random_relations=2), colab=dict(entities=200, relations=8, random_relations=3), paper=dict(entities=200, relations=8, random_relations=3))
-ASKED = dict(smoke=60, laptop=1500, colab=4000, paper=4000) # questions; and as many words of held-out text, times ten
-_UNSEEN = .2      # share of the questions on facts that were never told, where there are any
-_BLOCK, _BATCH = 64, 16
+TOKENS = dict(smoke=3_000, laptop=600_000, colab=20_000_000, paper=50_000_000) # words of the corpus
+ASKED = dict(smoke=60, laptop=1500, colab=4000, paper=4000) # questions; and ten times as many words of held-out text
+_SMALL = dict(entities=50, relations=4, random_relations=2, values=5, zipf=2.3)
+_LARGE = dict(entities=400, relations=8, random_relations=3, values=10, zipf=2.)
+WORLD: dict[str, dict] = dict(smoke=_SMALL, laptop=_SMALL, colab=_LARGE, paper=_LARGE)
+_UNSEEN = .15 # share of the questions on facts that were never told, where there are any
 
 def grid(
     scale: str,    # 'smoke', 'laptop', 'colab' or 'paper'
 ) -> list[Run]:
     "Every decoder at a scale; raises `ValueError` for a scale that is none of the four."
     if scale not in SCALES: raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
-    return [Run(question='q5', part='decoder', task='facts', model='llama', init='random', size=z, epochs=2 if scale == 'smoke' else 6, batch=_BATCH, lr=3e-3 if _shape(z)[1] < 256 else 1e-3, seed=s, scale=scale)
+    return [Run(question='q5', part='decoder', task='facts', model='llama', init='random', size=z, epochs=1, batch=8 if scale in ('smoke', 'laptop') else 64, lr=_lr(z), seed=s, scale=scale)
             for s in range(SEEDS[scale]) for z in SIZES[scale]]
+
+def _lr(size: str) -> float: # at its highest
+    "The learning rate for a width: falls as models grow."
+    return 8e-3 if (width := _shape(size)[1]) <= 64 else 4e-3 if width <= 128 else 1e-3
 
 def _shape(size: str) -> tuple[int, int]: # layers, width
     "'2x64' as two numbers; a `ValueError` for anything else."
@@ -56,15 +61,15 @@ def _shape(size: str) -> tuple[int, int]: # layers, width
     return int(a), int(b)
 
 # %% ../../nbs/study/32_ladder.ipynb #12332975
-_RATE = dict(smoke=1e10, laptop=1e10, colab=2e12, paper=6e12) # operations a second; the last two are assumed
+_RATE = dict(smoke=1e10, laptop=1e10, colab=2e12, paper=6e12) # operations a second of one core, measured; of a GPU, assumed
 
 def cost(
     run: Run,
 ) -> float: # seconds
     "What a cell will take, roughly."
     layers, width = _shape(run.size)
-    params, tokens = 12 * layers * width**2 + 2e5 * (width / 64), run.epochs * TOKENS[run.scale]
-    return 2. + (6 * tokens + 2 * 150 * ASKED[run.scale]) * params / _RATE[run.scale]
+    params, tokens = 12 * layers * width**2 + 1000 * width, run.epochs * TOKENS[run.scale]
+    return 3. + (6 * tokens + 2 * 150 * ASKED[run.scale]) * params / _RATE[run.scale]
 
 # %% ../../nbs/study/32_ladder.ipynb #efa49a1d
 @lru_cache(maxsize=2)
@@ -72,7 +77,7 @@ def world_of(
     run: Run,
 ) -> facts.FactWorld:
     "The world of a cell, drawn by its seed."
-    return facts.fact_world(**WORLD[run.scale], paraphrases=2, values=8, zipf=1.2, quiz=.6, seed=run.seed)
+    return facts.fact_world(**WORLD[run.scale], paraphrases=2, quiz=.75, sentences=4, seed=run.seed)
 
 def questions_of(
     run: Run,
@@ -83,14 +88,15 @@ def questions_of(
     return dict(test=facts.questions(world, n, 4, run.seed + 1, unseen=share, **known), cloze=facts.cloze(world, run.seed + 2, **known), text=facts.documents(world, 10 * n, run.seed + 1000))
 
 # %% ../../nbs/study/32_ladder.ipynb #07b58dca
-KINDS = ('random', 'seen', 'unseen')
+KINDS = ('often', 'seldom', 'never', 'random')
+_OFTEN = 20 # times that a fact was told, at least
 
 def marked(
     p: Predictions,
-    e: Examples, # facts asked for, with extra random and seen, in any order
+    e: Examples, # facts asked for, with extra random and frequency, in any order
 ) -> Predictions: # one more score: kind, a place in `KINDS`
     "Predictions that know of what kind each question was; raises `ValueError` for a question that is not among the examples."
-    kind = {u: 0 if r else 1 if s else 2 for u, r, s in zip(e.uid, e.extra['random'], e.extra['seen'], strict=True)}
+    kind = {u: 3 if r else 0 if n >= _OFTEN else 1 if n else 2 for u, r, n in zip(e.uid, e.extra['random'], e.extra['frequency'], strict=True)}
     if odd := [u for u in p.uid if u not in kind]: raise ValueError(f"question {str(odd[0])!r} is not among the examples")
     return replace(p, scores=p.scores | dict(kind=np.array([kind[u] for u in p.uid], float)))
 
@@ -154,9 +160,9 @@ def work(
     from plcal_study.lm.scoring import Scorer
     model, tokenizer = decoder_of(run)
     docs = facts.documents(world_of(run), TOKENS[run.scale], run.seed)
-    reader = models.LanguageModel(model, tokenizer, 'causal', max_length=_BLOCK)
+    reader = models.LanguageModel(model, tokenizer, 'causal', max_length=64)
     steps = training.n_steps(len(rows := reader.encode(docs)), plan := training.Training(lr=run.lr, epochs=run.epochs, batch=run.batch, schedule='cosine', clip=1., seed=run.seed, checkpoint_every=500))
-    training.train(reader, rows, replace(plan, warmup=steps // 20), folder)
+    training.train(reader, rows, replace(plan, warmup=steps // 10), folder)
     for key, p in readings(Scorer(model.eval(), tokenizer, 8192), run).items(): save(p, folder / f'{key}.parquet')
     shutil.rmtree(folder / 'checkpoint', ignore_errors=True)
     versions = {p: version(p) for p in ('torch', 'transformers', 'numpy')} | dict(plcal_study=plcal_study.__version__)
