@@ -29,17 +29,19 @@ def encode(model, tok, text, special=True): # ids of a text that ends where the 
 def after(model, tok, prompt, special=True): # (V,) log-probabilities of the word after a prompt, at the mask, at the sentinel
     return told(model, encode(model, tok, prompt, special), [0])[0]
 
-def said(model, tok, prompt, text, special=True): # log-likelihood of a continuation and its number of tokens
+def said(model, tok, prompt, texts, special=True): # of each continuation its log-likelihood and its number of tokens
     if kind_of(model) != 'causal':
-        branch = tok(' ' + text.strip(), add_special_tokens=False)['input_ids']
-        return loglik(model, encode(model, tok, prompt, special), branch), len(branch)
-    prompt, text = prompt.rstrip(' '), prompt[len(prompt.rstrip(' ')):] + text # a space at the end belongs to the continuation
-    own, whole = (encode(model, tok, t, special) for t in (prompt, prompt + text))
-    inside = sum(end <= len(prompt) for _, end in tok(prompt + text, add_special_tokens=special, return_offsets_mapping=True)['offset_mapping'])
-    if not own: own, whole, inside = [tok.bos_token_id], [tok.bos_token_id, *whole], 1
-    n = min(len(own), inside) # lm-eval counts from len(own); where prompt and option share a token it would leave words of the option out
-    shared = min(n, next((i for i, (a, b) in enumerate(zip(own, whole, strict=False)) if a != b), n))
-    return loglik(model, whole[:shared], whole[shared:], n - shared), len(whole) - n
+        branches = [tok(' ' + t.strip(), add_special_tokens=False)['input_ids'] for t in texts]
+        return [(loglik(model, encode(model, tok, prompt, special), b), len(b)) for b in branches]
+    prompt, space = prompt.rstrip(' '), prompt[len(prompt.rstrip(' ')):] # a space at the end belongs to the continuation
+    own, wholes = encode(model, tok, prompt, special), [encode(model, tok, prompt + space + t, special) for t in texts]
+    shared = min(next((i for i, (a, b) in enumerate(zip(own, w, strict=False)) if a != b), len(own)) for w in wholes) # what the prompt and all continuations begin with
+    begin, out = ([] if shared else [tok.bos_token_id]), []
+    for t, whole in zip(texts, wholes, strict=True):
+        ends = [end for _, end in tok(prompt + space + t, add_special_tokens=special, return_offsets_mapping=True)['offset_mapping']]
+        n = len(own) if shared == len(own) else sum(end <= len(prompt) for end in ends) # the first token that says anything of the continuation
+        out.append((loglik(model, begin + whole[:shared], whole[shared:], n - shared), len(whole) - n))
+    return out
 
 def of_words(model, tok, prompt, special=True):
     p = after(model, tok, prompt, special)
@@ -53,8 +55,8 @@ def letters(model, tok, prompt, k, special=True): # (k,) log-probability of each
 
 def options(model, tok, prompt, texts, special=True): # the five ways, (k,) each
     parts = [t if prompt[-1:].isspace() else ' ' + t for t in texts]
-    raw, n = (np.array(x) for x in zip(*(said(model, tok, prompt, t, special) for t in parts), strict=True))
-    alone = np.array([said(model, tok, '', t, special)[0] for t in parts])
+    raw, n = np.array(said(model, tok, prompt, parts, special)).T
+    alone = np.array([said(model, tok, '', [t], special)[0][0] for t in parts])
     return dict(raw=raw, char=raw / [len(t) for t in texts], byte=raw / [len(t.encode()) for t in texts], token=raw / n, pmi=raw - alone)
 
 def write(model, tok, prompt, most, special=True): # greedy: tokens without the end, and the (V,) log-probabilities each was taken from

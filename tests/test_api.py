@@ -230,6 +230,8 @@ def test_limits_of_letters():
     assert sure.conf_lo > 1 - 1e-5 and sure.conf_hi == pytest.approx(1) and not sure.undecided and np.isfinite(sure.logits).all()
     assert letters_of([('A', math.log(.5)), ('B', math.log(.5))], 2).undecided
     assert letters_of([('A', math.log(.3))], 1)[4:] == (pytest.approx(.3), pytest.approx(1), 0, False)
+    shared = letters_of([('A', math.log(.6)), ('x', math.log(.3))], 4) # three letters share the rest of .1, though each alone could have all of it
+    assert_allclose(np.exp(shared.logits), [.6, *[.1 / 3] * 3], atol=1e-6); assert probs_of(shared.logits[None]).max() == pytest.approx(shared.conf_lo, abs=1e-6)
     nothing = letters_of([], 3)
     assert (nothing.msp, nothing.off_option_mass, nothing.missing) == (0, 1, 3)
     assert letters_of([('A', math.log(.4)), ('Ġ B.', math.log(.3)), ('C.D', -2.), ('ABC', -2.)], 3).missing == 1

@@ -1,5 +1,5 @@
 "The ladder of q5: cells of the smoke grid from training to verdicts; every number against its definition; the committed records against their own rule; the page with and without them."
-import json, re, shutil, warnings
+import ast, json, re, shutil, warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -103,6 +103,22 @@ def test_next_words_are_held_against_the_world_word_by_word(cells):
             assert p.scores['true_posterior'][r] == pytest.approx(0 if column is None else post[place, column])
             assert p.scores['true_logprob'][r] == pytest.approx(np.log(post[place, world.ids[text.split()[place]]]))
             assert p.correct[r] == (token == text.split()[place])
+
+def test_every_token_has_its_number():
+    pytest.importorskip('torch')
+    run = ladder.grid('smoke')[0]
+    world, (_, tokenizer) = ladder.world_of(run), ladder.decoder_of(run)
+    words = ladder.words_of(tokenizer, world)
+    assert all(words[tokenizer.convert_tokens_to_ids(w)] == i for i, w in enumerate(world.words)) and words[tokenizer.eos_token_id] == len(world.words)
+    assert all(words[tokenizer.convert_tokens_to_ids(x)] == -1 for x in ('<s>', '<pad>', '<unk>')) and (words >= 0).sum() == len(world.words) + 1
+
+def test_a_first_choice_that_is_no_word_is_never_right():
+    world = ladder.world_of(ladder.grid('smoke')[0])
+    text = next(world.corpus(1, 3))
+    n, stop = len(text.split()), text.split().index('.')
+    p = Predictions({}, [f'a:{i + 1}' for i in range(n)], np.zeros(n, bool), np.full(n, .5), scores=dict(word=np.zeros(n)), cluster=['a'] * n)
+    truth = [ladder.with_truth(p, dict(a=text), world, np.full(3, w)).scores['true_posterior'] for w in (-1, world.ids['.'])]
+    assert not truth[0].any() and truth[1][stop] > .3
 
 # ---- from answers to numbers -----------------------------------------------------------------------------------------
 def answers(n=400, seed=0, sharp=2., kinds=True):
@@ -242,7 +258,8 @@ def test_the_two_decoders_know_stories_and_no_news(plaut_data):
 def test_where_there_are_no_decoders_there_is_no_record(tmp_path, out, monkeypatch):
     assert ladder.real_decoders(tmp_path) is None
     monkeypatch.setattr(ladder, 'real_decoders', lambda: None)
-    assert 'ladder_decoders' not in ladder.records(out, 'smoke') and 'ladder_cells' in ladder.records(out, 'smoke')
+    monkeypatch.setattr(ladder, 'tables', lambda cells, scale: dict(ladder_cells=pd.DataFrame(dict(n=[len(cells)]))))
+    assert list(found := ladder.records(out, 'smoke')) == ['ladder_cells'] and found['ladder_cells'].n.item() == 4
     monkeypatch.setattr(ladder, 'real_decoders', lambda: pd.DataFrame(dict(a=[1.23456])))
     assert ladder.records(out, 'smoke')['ladder_decoders'].a.item() == 1.2346
 
@@ -279,19 +296,18 @@ def test_the_committed_tables_and_verdicts_follow_from_the_cells():
 def run_page(folder, monkeypatch):
     "Every code cell of the page, and what its cells show."
     import matplotlib; matplotlib.use('Agg')
+    from IPython.display import Markdown
+    from pandas.io.formats.style import Styler
     import matplotlib.pyplot as plt
     monkeypatch.setenv('PLCAL_RECORDS', str(folder))
     space, shown = {}, []
     for cell in json.loads((ROOT / 'nbs' / 'research' / 'q5_msp.ipynb').read_text())['cells']:
         if cell['cell_type'] != 'code': continue
-        source = ''.join(cell['source']).rstrip()
-        exec(compile(source, 'q5_msp', 'exec'), space)
-        last = source.splitlines()[-1]
-        if last.startswith(('Markdown(', 'findings(')) or last.endswith(' if opened else None'):
-            whole = source[source.rfind('\n' + last.split('(')[0]) + 1:] if '\n' in source else source
-            try: value = eval(whole, space)
-            except SyntaxError: value = None
-            if value is not None: shown.append(getattr(value, 'data', None) or value.to_html())
+        body = ast.parse(''.join(cell['source'])).body
+        last = ast.Expression(body.pop().value) if body and isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), 'q5_msp', 'exec'), space)
+        value = eval(compile(last, 'q5_msp', 'eval'), space) if last else None
+        if value is not None: shown.append(value.data if isinstance(value, Markdown) else value.to_html() if isinstance(value, (pd.DataFrame, Styler)) else '')
     figures = len(plt.get_fignums())
     plt.close('all')
     return space, '\n'.join(shown), figures
@@ -307,7 +323,7 @@ def test_the_page_runs_with_any_ladder_and_without(tmp_path, frames, out, monkey
         warnings.simplefilter('error')
         space, shown, without = run_page(records_with(tmp_path), monkeypatch)
         assert not space['opened'] and 'Ladder:' not in shown
-        for p in (tmp_path / 'b',): p.mkdir()
+        (tmp_path / 'b').mkdir()
         space, shown, smoke = run_page(records_with(tmp_path / 'b', frames, ladder.provenance(out, 'smoke')), monkeypatch)
         assert space['opened'] and smoke == without + 2 and 'smoke run' in shown and '(testbed decoders)' in shown
         space, shown, there = run_page(RECORDS, monkeypatch)
@@ -316,4 +332,4 @@ def test_the_page_runs_with_any_ladder_and_without(tmp_path, frames, out, monkey
 def test_no_number_of_the_ladder_is_typed():
     nb = json.loads((ROOT / 'nbs' / 'research' / 'q5_msp.ipynb').read_text())['cells']
     text = next(''.join(c['source']) for c in nb if c['cell_type'] == 'markdown' and 'models we can open' in ''.join(c['source']))
-    assert set(re.findall(r'\d+\.?\d*', text)) <= {'0', '1', '14', '11', '32'}, 'numbers are computed from records; 14 are the models of the source'
+    assert set(re.findall(r'\d+(?:\.\d+)?', text)) <= {'0', '1', '14', '11', '32'}, 'numbers are computed from records; 14 are the models of the source'

@@ -308,6 +308,7 @@ class _Line:
     reached: bool = False      # has the server ever answered?
     tokens: str = 'max_tokens' # what it calls the number of tokens; newer chat models have another name for it
 
+# %% ../../nbs/lm/19_api.ipynb #81db3f76
 def _try(line: _Line, path: str, payload: Mapping[str, Any]) -> tuple[Any, str, str | None]: # the parsed answer; or a trouble that may pass, and what the server says of when
     "One request; raises `EndpointError` for a trouble that will not pass."
     e, name = line.endpoint, line.tokens

@@ -81,7 +81,7 @@ def read_letters(
     truncate: bool = False, # cut a prompt that is too long at its beginning
 ) -> dict[str, Predictions]: # 'letters'; logits: log-probability of each letter; scores: msp and max_logit over all words, off_option_mass, margin, entropy, tie, cut
     "The letter after the prompt; raises `ValueError` for a prompt that is too long, a letter that is no token, logits that say nothing."
-    k = _choices(q)
+    k, _ = _choices(q), _labelled(q)
     got, lost = _stems(s, q, truncate, LETTERS[:k.max()])
     z = np.where(np.arange(k.max()) < k[:, None], got.letters.astype(float), np.nan)
     off = np.clip(1 - np.nansum(np.exp(z), 1), 0, 1)
@@ -110,7 +110,7 @@ def read_options(
     truncate: bool = False, # cut a prompt that is too long at its beginning; every option sees the same part
 ) -> dict[str, Predictions]: # 'raw', 'char', 'byte', 'token', 'pmi'; scores: loglik of the answer (nats), msp and max_logit of the first word, margin, entropy, tie, cut
     "The log-likelihood of each option's whole text, as it is and divided or compared in four ways; raises `ValueError` for an empty option and as `read_letters`."
-    k, texts = _choices(q), _continued(q)
+    k, texts, _ = _choices(q), _continued(q), _labelled(q)
     rows, lost = encode(s, q.prompt, texts, q.uid.tolist(), truncate)
     loglik, facts = np.full((len(q), k.max()), np.nan), dict[str, np.ndarray]()
     for h in listen(s, rows, q.group):
@@ -228,14 +228,14 @@ def read_cloze(
     values = [_values(s, q, i) for i in range(len(q))] if q.posterior is not None else None
     def graded(conf, said, **scores):
         right = [list(t[:len(w)]) == list(w) for t, w in zip(wanted, said, strict=True)]
-        if values is not None: scores['true_posterior'] = np.array([sum(x for v, x in zip(vs, p, strict=False) if list(v[:len(w)]) == list(w)) for vs, p, w in zip(values, truths, said, strict=True)])
+        if values is not None: scores['true_posterior'] = np.array([sum(x for v, x in zip(vs, p, strict=False) if list(v[:len(w)]) == list(w[:len(v)])) for vs, p, w in zip(values, truths, said, strict=True)])
         return from_grades(np.clip(conf, 0, 1), np.array(right), q.uid, q.meta, q.cluster, cut=lost, **scores)
     out = dict(first=graded(facts['msp'], [[int(w)] for w in facts['word']], **{n: facts[n] for n in ('max_logit', 'margin', 'entropy', 'tie')}))
     if s.kind != 'causal': return out
     said: list[list[int]] = [[] for _ in rows]
     conf = np.zeros(len(q))
     for path in (p for batch in greedy(s, [r.stem for r in rows], np.array([len(w) for w in wanted]), keep=lambda z: of_words(z)['msp'][:, None], group=q.group, names=q.uid.tolist()) for p in batch):
-        said[path.row], conf[path.row] = path.tokens + [-1] * (len(wanted[path.row]) - len(path.tokens)), path.kept.prod() if len(path.kept) else 0
+        said[path.row], conf[path.row] = path.tokens + [-1] * (len(wanted[path.row]) - len(path.tokens)), path.kept.prod() * (1 if path.ended is None else path.ended[0])
     return out | dict(entity=graded(conf, said, loglik=loglik))
 
 # %% ../../nbs/lm/19_extraction.ipynb #8a803c8f

@@ -90,7 +90,11 @@ def _head(model) -> Callable[[Tensor], Tensor] | None:
 @contextmanager
 def _only(s: Scorer, rows: Tensor, cols: Tensor) -> Iterator[None]:
     "The last layer's feed-forward part at the places (rows, cols) alone: after it nothing looks at the others."
-    mlp = _plain(s.model).base_model.layers[-1].mlp
+    layers = getattr(_plain(s.model).base_model, 'layers', None)
+    if layers is None: # a BERT that writes
+        yield
+        return
+    mlp = layers[-1].mlp
     was, own = mlp.forward, mlp.__dict__.get('forward') # accelerate may have put its own there
     def at(x: Tensor) -> Tensor:
         out = torch.zeros_like(x)
@@ -509,7 +513,7 @@ class Path(NamedTuple):
     row: int                  # number of the row
     tokens: list[int]         # without the end token
     kept: np.ndarray          # (tokens, m) what `keep` made of the logits of each
-    ended: bool               # did it end by itself?
+    ended: np.ndarray | None  # (m,) what `keep` made of the logits of the end token; None: it did not end by itself
 
 def _ends(s: Scorer) -> set[int]:
     "The tokens that end a text."
@@ -549,7 +553,7 @@ def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, pref
     now, position = tokens.to(s.device), (mask.cumsum(1) - 1).clamp(min=0)[:, prefix:]
     said: dict[int, list[int]] = {int(i): [] for i in ids}
     kept: dict[int, list[np.ndarray]] = {int(i): [] for i in ids}
-    ended: dict[int, bool] = dict.fromkeys(said, False)
+    ended: dict[int, np.ndarray | None] = dict.fromkeys(said)
     alive, ends = np.array(ids), _ends(s)
     while True:
         z = _next(s, now, mask, position, cache)
@@ -557,7 +561,7 @@ def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, pref
         word, facts = z.argmax(1), keep(z).cpu().numpy()
         go = np.zeros(len(alive), bool)
         for j, (i, w) in enumerate(zip(alive.tolist(), word.tolist(), strict=True)):
-            if w in ends: ended[i] = True
+            if w in ends: ended[i] = facts[j]
             else:
                 said[i].append(w); kept[i].append(facts[j])
                 go[j] = len(said[i]) < most[i] and not done(i, said[i])

@@ -365,6 +365,7 @@ def _ladder(folder: Path | None, width: float, height: float, columns: int) -> t
         ax.tick_params(labelsize=8)
     return fig, axes[0], made
 
+# %% ../../nbs/study/34_figures.ipynb #2da2e0d8
 def ladder_truth(
     folder: Path | None = None,
 ) -> Figure:
@@ -390,6 +391,7 @@ def ladder_truth(
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False, title=note, title_fontsize=8)
     return fig
 
+# %% ../../nbs/study/34_figures.ipynb #e8487ce4
 def ladder_auroc(
     folder: Path | None = None,
 ) -> Figure:

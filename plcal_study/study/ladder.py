@@ -27,17 +27,18 @@ from .q1 import band
 from .runs import SCALES, Run, read_cell
 
 # %% auto #0
-__all__ = ['SIZES', 'SEEDS', 'TOKENS', 'ASKED', 'WORLD', 'KINDS', 'DEFINITIONS', 'SAME', 'MEASURES', 'BINS', 'SCORES', 'CLAIMS',
-           'REAL', 'grid', 'cost', 'world_of', 'questions_of', 'marked', 'with_truth', 'readings', 'decoder_of', 'work',
-           'measures', 'finished', 'cell_table', 'over_seeds', 'compare', 'evidence', 'stories', 'token_row',
-           'real_decoders', 'tables', 'records', 'provenance']
+__all__ = ['SIZES', 'SEEDS', 'TOKENS', 'EPOCHS', 'ASKED', 'WORLD', 'KINDS', 'DEFINITIONS', 'SAME', 'MEASURES', 'BINS', 'SCORES',
+           'CLAIMS', 'REAL', 'grid', 'cost', 'world_of', 'questions_of', 'marked', 'with_truth', 'words_of', 'readings',
+           'decoder_of', 'work', 'measures', 'finished', 'cell_table', 'over_seeds', 'compare', 'evidence', 'stories',
+           'token_row', 'real_decoders', 'tables', 'records', 'provenance']
 
 # %% ../../nbs/study/32_ladder.ipynb #3e801e5b
 SIZES = dict(smoke=('1x16', '1x32'), laptop=('1x32', '2x32', '2x48', '2x64', '3x96'), colab=('2x64', '4x128', '6x256', '8x512'), paper=('2x64', '4x128', '6x256', '8x512', '12x768'))
 SEEDS = dict(smoke=2, laptop=3, colab=5, paper=5)
-TOKENS = dict(smoke=3_000, laptop=600_000, colab=20_000_000, paper=50_000_000) # words of the corpus
+TOKENS = dict(smoke=3_000, laptop=100_000, colab=5_000_000, paper=20_000_000) # words of the corpus
+EPOCHS = dict(smoke=1, laptop=6, colab=4, paper=4)   # times that it is read
 ASKED = dict(smoke=60, laptop=1500, colab=4000, paper=4000) # questions; and ten times as many words of held-out text
-_SMALL = dict(entities=50, relations=4, random_relations=2, values=5, zipf=2.3)
+_SMALL = dict(entities=30, relations=4, random_relations=2, values=5, zipf=2.)
 _LARGE = dict(entities=400, relations=8, random_relations=3, values=10, zipf=2.)
 WORLD: dict[str, dict] = dict(smoke=_SMALL, laptop=_SMALL, colab=_LARGE, paper=_LARGE)
 _UNSEEN = .15 # share of the questions on facts that were never told, where there are any
@@ -47,12 +48,12 @@ def grid(
 ) -> list[Run]:
     "Every decoder at a scale; raises `ValueError` for a scale that is none of the four."
     if scale not in SCALES: raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
-    return [Run(question='q5', part='decoder', task='facts', model='llama', init='random', size=z, epochs=1, batch=8 if scale in ('smoke', 'laptop') else 64, lr=_lr(z), seed=s, scale=scale)
+    return [Run(question='q5', part='decoder', task='facts', model='llama', init='random', size=z, epochs=EPOCHS[scale], batch=16 if scale in ('smoke', 'laptop') else 64, lr=_lr(z), seed=s, scale=scale)
             for s in range(SEEDS[scale]) for z in SIZES[scale]]
 
 def _lr(size: str) -> float: # at its highest
     "The learning rate for a width: falls as models grow."
-    return 8e-3 if (width := _shape(size)[1]) <= 64 else 4e-3 if width <= 128 else 1e-3
+    return 4e-3 if (width := _shape(size)[1]) <= 64 else 3e-3 if width <= 128 else 1e-3
 
 def _shape(size: str) -> tuple[int, int]: # layers, width
     "'2x64' as two numbers; a `ValueError` for anything else."
@@ -77,7 +78,7 @@ def world_of(
     run: Run,
 ) -> facts.FactWorld:
     "The world of a cell, drawn by its seed."
-    return facts.fact_world(**WORLD[run.scale], paraphrases=2, quiz=.75, sentences=4, seed=run.seed)
+    return facts.fact_world(**WORLD[run.scale], paraphrases=2, quiz=.5, sentences=4, seed=run.seed)
 
 def questions_of(
     run: Run,
@@ -107,7 +108,8 @@ def with_truth(
     world: facts.FactWorld,
     words: np.ndarray,   # (V,) int: number of each token of the vocabulary in `world.words`; the end is len(world.words), no word is -1
 ) -> Predictions:        # two more scores: true_posterior of the first choice, true_logprob (nats) of the word that stands there
-    "Next-word predictions beside the exact probabilities; raises `ValueError` for a document that this world cannot write."
+    "Next-word predictions beside the exact probabilities; raises `ValueError` for a document that this world cannot write, and without clusters."
+    if p.cluster is None: raise ValueError("with_truth needs predictions of mode 'tokens', whose clusters are the documents, got none")
     first, there = np.zeros(len(p)), np.zeros(len(p))
     place = np.array([int(u.rpartition(':')[2]) for u in p.uid]) - 1
     choice = words[p.scores['word'].astype(int)]
@@ -124,6 +126,16 @@ DEFINITIONS = dict(letters='letter, among the letters', permuted='letter, mean o
                    token='text of the options, by token', pmi='text of the options, less that without the question', first='first word of the statement\'s end', entity='whole end of the statement', tokens='next word of any text')
 SAME = ('letters', 'permuted', 'answer', 'raw', 'char', 'token', 'pmi') # on the same questions, so that they can be paired
 
+def words_of(
+    tokenizer,  # with a token for every word of the world
+    world: facts.FactWorld,
+) -> np.ndarray: # (V,) int: number of each token in `world.words`; its end token is len(world.words), what is no word -1
+    "The vocabulary in the numbers of a world."
+    out = np.full(len(tokenizer), -1)
+    for w, i in tokenizer.get_vocab().items(): out[i] = world.ids.get(w, -1)
+    out[tokenizer.eos_token_id] = len(world.words)
+    return out
+
 def readings(
     s,          # a `Scorer`
     run: Run,
@@ -135,11 +147,8 @@ def readings(
     out = asked('permuted', 'test', prompt='quiz') | asked('answer', 'test', prompt='quiz', max_tokens=2) | asked('options', 'test', prompt='text')
     out = {('letters' if k == 'given' else k): marked(p, e['test']) for k, p in out.items() if k != 'byte'}
     out |= {k: marked(p, e['cloze']) for k, p in asked('cloze', 'cloze', prompt='text').items()}
-    words = np.full(len(s.tokenizer), -1)
-    for w, i in s.tokenizer.get_vocab().items(): words[i] = world.ids.get(w, -1)
-    words[s.tokenizer.eos_token_id] = len(world.words)
     text = dict(zip(e['text'].uid, e['text'].a, strict=True))
-    return out | dict(tokens=with_truth(asked('tokens', 'text', prompt='text')['tokens'], text, world, words))
+    return out | dict(tokens=with_truth(asked('tokens', 'text', prompt='text')['tokens'], text, world, words_of(s.tokenizer, world)))
 
 # %% ../../nbs/study/32_ladder.ipynb #202e986d
 def decoder_of(run: Run): # model and tokenizer, before training
@@ -182,11 +191,11 @@ def measures(
     null = ece_null(c, ok, draws=draws)
     row = dict.fromkeys(MEASURES, np.nan) | dict(n=len(p), accuracy=ok.mean(), conf=c.mean(), conf_gap=conf_gap(c, ok), ece15=ece(c, ok), ece15_null=null.mean, ece15_p=null.p, brier_top=brier_top(c, ok),
         true_conf=truth.mean(), true_error=true_calibration_error(c, truth), true_ece=true_ece(c, truth, BINS))
-    if p.logits is not None: row['nll'] = nll(np.where(np.isneginf(p.logits), -27.6, p.logits), p.label)
+    if p.logits is not None and p.label is not None: row['nll'] = nll(np.where(np.isneginf(p.logits), -27.6, p.logits), p.label)
     elif 'logprob' in s: row['nll'] = -s['logprob'].mean()
     for name, score in (('auroc', c), ('auroc_max_logit', s.get('max_logit'))):
         if score is not None and 0 < ok.sum() < len(ok): row[name] = auroc(score, ok)
-    for name, score in (('off', 'off_option_mass'), ('unparseable', 'unparseable'), ('agree', 'agree')): row[name] = s[score].mean() if score in s else np.nan
+    for name, own in (('off', 'off_option_mass'), ('unparseable', 'unparseable'), ('agree', 'agree')): row[name] = s[own].mean() if own in s else np.nan
     with suppress(ValueError): row['grouping_loss'] = grouping_loss(c, truth, BINS) # not when a bin holds one answer alone
     with suppress(ValueError): row['brier_fall'] = row['brier_top'] - brier_top(cross_fit(p, fit_isotonic).conf, ok) # not when all answers of a fold are right
     return {k: int(v) if k == 'n' else float(v) for k, v in row.items()}
@@ -305,7 +314,7 @@ def real_decoders(
     if not all((home / m / 'config.json').is_file() for m in REAL): return None
     try: own, e = stories(), sample(tasks.ag_news()['test'], news, 0)
     except FileNotFoundError: return None
-    texts = dict(stories=own, news=[f'{a} {b}' for a, b in zip(e.a, e.b, strict=True)])
+    texts = dict(stories=own, news=[f'{a} {b}' for a, b in zip(e.a, e.a if e.b is None else e.b, strict=True)])
     rows = []
     for m in REAL:
         s = open_model(home / m)
@@ -351,5 +360,5 @@ def provenance(
     "What the records were made from: cells, questions, versions, time."
     cells = [c for c, _ in finished(out, scale)]
     versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
-    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), sizes=list(dict.fromkeys(c['size'] for c in sorted(cells, key=lambda c: c['params']))), corpus=TOKENS[scale],
-                tokens_read=max(c['tokens'] * c['epochs'] for c in cells), world=WORLD[scale], questions=ASKED[scale], core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)])
+    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), sizes=list(dict.fromkeys(c['size'] for c in sorted(cells, key=lambda c: c['params']))), corpus=TOKENS[scale], epochs=EPOCHS[scale], often=_OFTEN,
+                world=WORLD[scale], questions=ASKED[scale], core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)])
