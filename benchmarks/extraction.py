@@ -13,8 +13,8 @@ disturbs less than the clock on the wall.  Both sides are used as they would be 
   are what lm-eval's default accuracies need, where `read_options` also reads every option without its question, as lm-eval
   does for acc_mutual_info.
 
-`products` is the share of the time that goes into bare matrix products (torch's profiler, one run more): what is left of a
-side when everything else were free.  With names nothing is written.  `--gpu` measures tokens per second of letters on a GPU and
+`products` is the share of the time that goes into bare matrix products (torch's profiler, in the warm-up).  Seconds depend on
+the number of questions a little: what is read once, as a common beginning, weighs less the more there are.  With names nothing is written.  `--gpu` measures tokens per second of letters on a GPU and
 the share of the rate of a bare matrix product; without a GPU it says so and measures nothing."""
 import argparse, json, os, platform, resource, statistics, subprocess, sys, time, warnings
 
@@ -34,7 +34,7 @@ from transformers import PreTrainedTokenizerFast
 from plcal_study.lm import models
 from plcal_study.lm.examples import Examples, Task
 from plcal_study.lm.extraction import How, extract, read_answer, read_letters, read_options
-from plcal_study.lm.prompts import PROMPTS, answer_place, ask, parse_answer
+from plcal_study.lm.prompts import answer_place, ask, parse_answer, take_asked
 from plcal_study.lm.scoring import Scorer, encode, listen
 
 results = Path(__file__).resolve().parent / "results"
@@ -49,7 +49,7 @@ def world(n, seed=0):
     syllables = [a + b for a in "bcdfgklmnprst" for b in "aeiou"]
     words = np.array(["".join(rng.choice(syllables, rng.integers(1, 4))) for _ in range(3000)])
     def text(low, high): return " ".join(rng.choice(words, rng.integers(low, high)))
-    def examples(m, name): return Examples([f"{name}{i}" for i in range(m)], [text(45, 100) for _ in range(m)], rng.integers(0, 4, m), options=[tuple(text(4, 10) for _ in range(4)) for _ in range(m)])
+    def examples(m, name): return Examples([f"{name}{i}" for i in range(m)], [text(52, 140) for _ in range(m)], rng.integers(0, 4, m), options=[tuple(text(5, 11) for _ in range(4)) for _ in range(m)])
     task = Task("random words", dict(train=examples(5, "shot"), test=examples(n, "q")))
     known = [w for p in ("plain", "first") for w in ask(task, "test", p, limit=1).prompt] + ["Answer: A\n\nAnswer: B\n\nAnswer: C\n\nAnswer: D\n\n"]
     bpe = Tokenizer(tokens.BPE())
@@ -68,8 +68,8 @@ def answering(model, tokenizer, prompt):
         at, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         last = tokenizer(prompt)["input_ids"][-1]
         said = tokenizer("".join(f" {x}" for x in LETTERS))["input_ids"]
-        head[said] += 20 * at[last] / at[last].norm()
-        head[tokenizer(".")["input_ids"][0]] += 40 * at[said].mean(0) / at[said].mean(0).norm()
+        head[said] += 40 * at[last] / at[last].norm()
+        head[tokenizer(".")["input_ids"][0]] += 80 * at[said].mean(0) / at[said].mean(0).norm()
     return model
 
 
@@ -116,7 +116,8 @@ class Case:
         self.texts = [[f" {o}" for o in own] for own in self.q.options]
         self.letters = [[f" {x}" for x in LETTERS]] * n
         lengths = [len(x) for x in self.tokenizer(self.q.prompt)["input_ids"]]
-        self.about = dict(parameters=models.count(self.model)[1], questions=n, prompt=prompt, shots=shots, prompt_tokens=spread(lengths), option_tokens=statistics.mean(len(x) for own in self.texts for x in self.tokenizer(own)["input_ids"]))
+        read_letters(self.scorer, take_asked(self.q, [0, 1]))  # warm; the first reading also tries whether the model honours shared beginnings
+        self.about = dict(parameters=models.count(self.model)[1], questions=n, prompt=prompt, shots=shots, prompt_tokens=dict(mean=statistics.mean(lengths), min=min(lengths), max=max(lengths)), option_tokens=statistics.mean(len(x) for own in self.texts for x in self.tokenizer(own)["input_ids"]))
 
     def logliks(self, texts):
         rows, _ = encode(self.scorer, self.q.prompt, texts)
@@ -169,46 +170,46 @@ def answer(size, n, answers):
     return c, lambda: read_answer(c.scorer, c.q), lambda: generated(c.model, c.tokenizer, c.q), check
 
 LM_EVAL, SOURCE = "lm-eval 0.4.13", "generate(100)"
-CASES = {  # name: (title, peer, target, size, what)
-    "letters": ("letters", LM_EVAL, 1.8, "5M", lambda: letters("5M", 200)),
-    "letters_first": ("letters, prompt of Plaut et al.", LM_EVAL, 1.8, "5M", lambda: letters("5M", 128, "first")),
-    "letters_shots": ("letters, 5 examples before all questions", LM_EVAL, 3, "5M", lambda: letters("5M", 48, shots=5)),
-    "options": ("full options", LM_EVAL, 4.5, "5M", lambda: options("5M", 96)),
-    "options_five": ("full options, five ways", LM_EVAL, None, "5M", lambda: five("5M", 48)),
-    "options_shots": ("full options, 5 examples before all questions", LM_EVAL, 3, "5M", lambda: options("5M", 16, 5)),
-    "source": ("letters", SOURCE, 8, "5M", lambda: source("5M", 64)),
-    "answer_random": ("answer, a model that says no letter", SOURCE, None, "5M", lambda: answer("5M", 32, False)),
-    "answer": ("answer, a model that says one", SOURCE, None, "5M", lambda: answer("5M", 64, True)),
-    "letters_30M": ("letters", LM_EVAL, 1.15, "30M", lambda: letters("30M", 32)),
-    "letters_first_30M": ("letters, prompt of Plaut et al.", LM_EVAL, 1.15, "30M", lambda: letters("30M", 32, "first")),
-    "options_30M": ("full options", LM_EVAL, 3.5, "30M", lambda: options("30M", 16))}
+CASES = {  # name: (title, peer, target, size, questions, what)
+    "letters": ("letters", LM_EVAL, 1.8, "5M", 128, lambda n: letters("5M", n)),
+    "letters_first": ("letters, prompt of Plaut et al.", LM_EVAL, 1.8, "5M", 64, lambda n: letters("5M", n, "first")),
+    "letters_shots": ("letters, the same 5 examples before each question", LM_EVAL, 3, "5M", 24, lambda n: letters("5M", n, shots=5)),
+    "options": ("full options", LM_EVAL, 4.5, "5M", 32, lambda n: options("5M", n)),
+    "options_five": ("full options, five ways", LM_EVAL, None, "5M", 16, lambda n: five("5M", n)),
+    "options_shots": ("full options, the same 5 examples before each question", LM_EVAL, 3, "5M", 8, lambda n: options("5M", n, 5)),
+    "source": ("letters", SOURCE, 8, "5M", 32, lambda n: source("5M", n)),
+    "answer_random": ("answer, a model that says no letter", SOURCE, None, "5M", 32, lambda n: answer("5M", n, False)),
+    "answer": ("answer, a model that says one", SOURCE, None, "5M", 32, lambda n: answer("5M", n, True)),
+    "letters_30M": ("letters", LM_EVAL, 1.15, "30M", 16, lambda n: letters("30M", n)),
+    "letters_first_30M": ("letters, prompt of Plaut et al.", LM_EVAL, 1.15, "30M", 16, lambda n: letters("30M", n, "first")),
+    "options_30M": ("full options", LM_EVAL, 3.5, "30M", 8, lambda n: options("30M", n))}
 
 def timed(work):
     begun = time.process_time()
     out = work()
     return out, time.process_time() - begun
 
-def products(work):
-    "The share of matrix products in the time of a run."
-    with profile(activities=[ProfilerActivity.CPU]) as p: work()
+def profiled(work):
+    "What a run gives, and the share of matrix products in its time."
+    with profile(activities=[ProfilerActivity.CPU]) as p: out = work()
     own = {e.key: e.self_cpu_time_total for e in p.key_averages()}
-    return sum(own.get(f"aten::{x}", 0) for x in ("addmm", "mm", "bmm")) / sum(own.values())
+    return out, sum(own.get(f"aten::{x}", 0) for x in ("addmm", "mm", "bmm")) / sum(own.values())
 
-def measure(name, repeats):
-    title, peer_name, target, size, what = CASES[name]
-    c, ours, peer, check = what()
-    a, b = ours(), peer()  # warm
+def measure(name, repeats, times):
+    title, peer_name, target, size, n, make_case = CASES[name]
+    c, ours, peer, check = make_case(n * times)
+    (a, share), (b, peer_share) = profiled(ours), profiled(peer)  # warm
     compared, gap = check(a, b)
-    times = dict(ours=[], peer=[])
+    took = dict(ours=[], peer=[])
     for i in range(repeats):
-        for side in (("ours", "peer"), ("peer", "ours"))[i % 2]: times[side].append(timed(dict(ours=ours, peer=peer)[side])[1])
-    return dict(name=name, task=title, size=size, peer_name=peer_name, target=target, repeats=repeats, **c.about, **{side: spread(t) for side, t in times.items()},
-                ratio=spread([q / p for p, q in zip(times["ours"], times["peer"], strict=True)]), products=dict(ours=products(ours), peer=products(peer)),
+        for side in (("ours", "peer"), ("peer", "ours"))[i % 2]: took[side].append(timed(dict(ours=ours, peer=peer)[side])[1])
+    return dict(name=name, task=title, size=size, peer_name=peer_name, target=target, repeats=repeats, **c.about, **{side: spread(t) for side, t in took.items()},
+                ratio=spread([q / p for p, q in zip(took["ours"], took["peer"], strict=True)]), products=dict(ours=share, peer=peer_share),
                 check=dict(what=compared, gap=float(gap), within=WITHIN, agree=bool(gap <= WITHIN)))
 
 def spread(x): return dict(median=statistics.median(x), min=min(x), max=max(x))
 
-def bf16(n=32, repeats=5):
+def bf16(n=16, repeats=5):
     "Letters in bfloat16 and in float32."
     c = Case("5M", n)
     half = Scorer(deepcopy(c.model).to(torch.bfloat16), c.tokenizer, 2048)
@@ -290,6 +291,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("names", nargs="*", choices=[[], *CASES, "bf16", "memory"], help="some measurements only; then nothing is written")
     ap.add_argument("--repeats", type=int, default=5)
+    ap.add_argument("--times", type=int, default=1, help="so many times as many questions")
     ap.add_argument("--gpu", action="store_true", help="measure on a GPU, and write benchmarks/results/extraction_gpu.json")
     ap.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     a = ap.parse_args()
@@ -303,7 +305,7 @@ def main():
     record, begun = dict(machine=machine(), extraction=[]), time.process_time()
     print(f"a product of 1024 x 256 x 1024: {record['machine']['matmul_flops']['median'] / 1e9:.3g} GFLOP/s", flush=True)
     for name in a.names or CASES:
-        if name in CASES: record["extraction"].append(measure(name, a.repeats)); print(line(record["extraction"][-1]), flush=True)
+        if name in CASES: record["extraction"].append(measure(name, a.repeats, a.times)); print(line(record["extraction"][-1]), flush=True)
     for name, work in (("bf16", bf16), ("memory", memory)):
         if not a.names or name in a.names: record[name] = work(); print(name, record[name], flush=True)
     record["seconds"] = time.process_time() - begun

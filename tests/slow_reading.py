@@ -59,12 +59,13 @@ def options(model, tok, prompt, texts, special=True): # the five ways, (k,) each
     alone = np.array([said(model, tok, '', [t], special)[0][0] for t in parts])
     return dict(raw=raw, char=raw / [len(t) for t in texts], byte=raw / [len(t.encode()) for t in texts], token=raw / n, pmi=raw - alone)
 
-def write(model, tok, prompt, most, special=True): # greedy: tokens without the end, and the (V,) log-probabilities each was taken from
+def write(model, tok, prompt, most, special=True): # greedy: tokens without the end, and the (V,) log-probabilities that each, and the end, was taken from
     out, rows = [], []
     while len(out) < most:
         p = told(model, encode(model, tok, prompt, special) + out, [0])[0]
+        rows.append(p)
         if (word := p.argmax().item()) == tok.eos_token_id: break
-        out.append(word); rows.append(p)
+        out.append(word)
     return out, rows
 
 def every_token(model, ids, window, stride): # of every token but the first: its place, log-probability, and the distribution it was drawn from

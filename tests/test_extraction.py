@@ -305,7 +305,7 @@ def test_answers_of_random_models(name, kind):
             assert p.scores['option'][i] == (-1 if want is None else want)
             if want is None: assert p.conf[i] == 0 and not p.correct[i]
             elif p.conf[i]: assert min(abs(p.conf[i] - r.exp().max().item()) for r in rows) < 1e-5
-    assert len({float(p.scores['option'].sum()) for p in found}) == 1 and (found[0].scores['option'] >= 0).any()
+    assert len({float(p.scores['option'].sum()) for p in found}) == 1 and (name == 'short' or (found[0].scores['option'] >= 0).any())
     for p in found[1:]: assert_allclose(p.conf, found[0].conf, rtol=0, atol=1e-5)
 
 
@@ -428,9 +428,8 @@ def test_cloze_against_the_world_and_the_slow_way(how):
         tokens, rows = slow.write(s.model, tok, text, len(truth))
         assert p['entity'].correct[i] == (tokens == truth)
         assert p['entity'].scores['loglik'][i] == pytest.approx(slow.said(s.model, tok, text, [' ' + q.extra['answer'][i]])[0][0], abs=1e-4)
-        if len(tokens) == len(truth):
-            assert p['entity'].conf[i] == pytest.approx(np.prod([r.exp().max().item() for r in rows]), abs=1e-5)
-            assert p['entity'].scores['true_posterior'][i] == pytest.approx(world_says(tok, text, tokens))
+        assert p['entity'].conf[i] == pytest.approx(np.prod([r.exp().max().item() for r in rows]), abs=1e-5)
+        if len(tokens) == len(truth): assert p['entity'].scores['true_posterior'][i] == pytest.approx(world_says(tok, text, tokens))
 
 @functools.cache
 def reader_of_the_world():
@@ -470,7 +469,7 @@ def test_cloze_of_every_family(name, kind):
         if 'entity' in p:
             tokens, rows = slow.write(s.model, s.tokenizer, text.rstrip(' '), len(truth))
             assert p['entity'].correct[i] == (tokens == truth)
-            if len(tokens) == len(truth): assert p['entity'].conf[i] == pytest.approx(np.prod([r.exp().max().item() for r in rows]), abs=1e-5)
+            assert p['entity'].conf[i] == pytest.approx(np.prod([r.exp().max().item() for r in rows]), abs=1e-5)
     assert 'true_posterior' not in p['first'].scores
 
 def test_cloze_from_options_and_labels_and_cut_at_the_beginning():

@@ -75,8 +75,16 @@ def test_every_answer_has_its_kind_and_its_truth(cells):
             told, random = e['test'].extra['frequency'][i], e['test'].extra['random'][i]
             assert np.array_equal(p.scores['kind'], np.where(random, 3, np.where(told >= 20, 0, np.where(told > 0, 1, 2))))
             if p.logits is not None and k != 'permuted': np.testing.assert_allclose(p.scores['true_posterior'], e['test'].posterior[i, p.logits.argmax(1)])
+        assert all(p.meta['prompt'] == ('quiz' if k in ('letters', 'permuted', 'answer') else 'text') for k, p in answers.items())
         assert len(answers['first']) == len(answers['entity']) == world.facts.size
         assert all(len(answers[k]) == ladder.ASKED['smoke'] for k in ladder.SAME)
+
+def test_often_is_from_twenty_times_on():
+    from types import SimpleNamespace
+    told, random = np.array([0, 1, 19, 20, 21, 0, 500]), np.array([0, 0, 0, 0, 0, 1, 1], bool)
+    e = SimpleNamespace(uid=np.array(list('abcdefg')), extra=dict(random=random, frequency=told))
+    p = ladder.marked(Predictions({}, list('gfedcba'), np.ones(7, bool), np.ones(7)), e)
+    assert [ladder.KINDS[int(k)] for k in p.scores['kind'][::-1]] == ['never', 'seldom', 'seldom', 'often', 'often', 'random', 'random']
 
 def test_the_letter_written_is_the_best_letter_where_it_is_one(cells):
     "Greedy writing and reading the letters are the same pass; they part where the first word is no letter."
@@ -137,8 +145,9 @@ def test_measures_are_their_definitions():
     p = answers()
     m, c, ok, t = ladder.measures(p), p.conf, p.correct, p.scores['true_posterior']
     assert m['n'] == 400 and m['accuracy'] == ok.mean() and m['conf'] == pytest.approx(c.mean()) and m['conf_gap'] == pytest.approx(c.mean() - ok.mean()) and m['true_conf'] == pytest.approx(t.mean())
-    parts = [np.flatnonzero(np.minimum(np.floor(c * 15 - 1e-12), 14) == b) for b in range(15)]
-    assert m['ece15'] == pytest.approx(sum(abs(c[i].sum() - ok[i].sum()) for i in parts) / 400)
+    for q in (p, answers(sharp=1.)): # too sure everywhere, where bins do not matter; and about right
+        parts = [np.flatnonzero(np.minimum(np.floor(q.conf * 15 - 1e-12), 14) == b) for b in range(15)]
+        assert ladder.measures(q)['ece15'] == pytest.approx(sum(abs(q.conf[i].sum() - q.correct[i].sum()) for i in parts) / 400)
     tenth = np.array_split(np.argsort(c), 10)
     assert m['true_ece'] == pytest.approx(sum(abs(c[i].sum() - t[i].sum()) for i in tenth) / 400) and m['true_error'] == pytest.approx(np.mean(np.abs(c - t)))
     assert m['grouping_loss'] == pytest.approx(np.mean([np.var((c - t)[i], ddof=1) for i in tenth]))

@@ -563,9 +563,10 @@ def right_path(s, own, p, most, atol=1e-5):
     stem, end = own[p.row].stem, s.tokenizer.eos_token_id
     assert len(p.tokens) == len(p.kept) <= most
     with torch.no_grad(): z = s.model(input_ids=torch.tensor([stem + p.tokens]), attention_mask=torch.ones(1, len(stem) + len(p.tokens), dtype=torch.long)).logits[0, len(stem) - 1:]
-    assert z.argmax(1).tolist()[:len(p.tokens) + p.ended] == [*p.tokens, *([end] if p.ended else [])]
-    assert_allclose(p.kept[:, 0], z.amax(1)[:len(p.tokens)], rtol=0, atol=2 * atol)
-    assert p.ended or len(p.tokens) == most
+    said = [*p.kept, *([] if p.ended is None else [p.ended])]
+    assert z.argmax(1).tolist()[:len(said)] == [*p.tokens, *([] if p.ended is None else [end])]
+    assert_allclose([x[0] for x in said], z.amax(1)[:len(said)], rtol=0, atol=2 * atol)
+    assert p.ended is not None or len(p.tokens) == most
 
 @pytest.mark.parametrize('batch_tokens, share', [(1, True), (64, True), (64, False), (4096, True), (4096, False)])
 @pytest.mark.parametrize('name', CAUSAL)
@@ -603,8 +604,8 @@ def test_a_text_ends_at_every_end_token_of_the_model_and_the_end_is_not_part_of_
         for ends in (first[0].tokens[1], [first[0].tokens[1], first[1].tokens[0]]):
             config.eos_token_id = ends
             p = paths(s, own[:3], most=3)
-            assert p[0].ended and p[0].tokens == first[0].tokens[:first[0].tokens.index(first[0].tokens[1])]
-            if isinstance(ends, list): assert p[1].ended and p[1].tokens == [] and p[1].kept.shape == (0, 1)
+            assert p[0].ended is not None and p[0].tokens == first[0].tokens[:first[0].tokens.index(first[0].tokens[1])]
+            if isinstance(ends, list): assert p[1].ended.shape == (1,) and p[1].tokens == [] and p[1].kept.shape == (0, 1)
     finally: config.eos_token_id = was
 
 def test_rows_that_are_through_cost_nothing(monkeypatch):

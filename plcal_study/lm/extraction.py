@@ -37,7 +37,7 @@ def _labelled(q: Asked) -> np.ndarray: # (n,) int
 def _choices(q: Asked) -> np.ndarray: # (n,) int, options per row
     "How many options each question has, or a `ValueError`."
     k = np.array([len(o) for o in q.options])
-    if (k < 2).any(): raise ValueError(f"question {q.uid[int((k < 2).argmax())]!r} of task {q.meta.get('task')} has {k.min()} options, and at least two are needed; use mode 'cloze' for statements")
+    if (k < 2).any(): raise ValueError(f"question {str(q.uid[int((k < 2).argmax())])!r} of task {q.meta.get('task')} has {k.min()} options, and at least two are needed; use mode 'cloze' for statements")
     return k
 
 # %% ../../nbs/lm/19_extraction.ipynb #ad214813
@@ -91,7 +91,7 @@ def read_letters(
 def _continued(q: Asked) -> list[list[str]]:
     "Each option as it follows its prompt: after a space, unless the prompt ends in one."
     for u, own in zip(q.uid, q.options, strict=True):
-        if not all(o.strip() for o in own): raise ValueError(f"option {next(j for j, o in enumerate(own) if not o.strip())} of question {u!r} is empty; an option must say something")
+        if not all(o.strip() for o in own): raise ValueError(f"option {next(j for j, o in enumerate(own) if not o.strip())} of question {str(u)!r} is empty; an option must say something")
     return [[o if p[-1:].isspace() else f' {o}' for o in own] for p, own in zip(q.prompt, q.options, strict=True)]
 
 def _unasked(s: Scorer, texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
@@ -302,12 +302,13 @@ def open_model(
     "A model ready to be read, of the kind its config says; raises what `models.load` raises, and `ValueError` for another dtype."
     if dtype not in DTYPES: raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    compare = len(check) > 0 and dtype != 'float32'
-    model, tokenizer = models.load(source, _kind_of(source, revision), revision, dtype=torch.float32 if compare else DTYPES[dtype], device=device)
     batch_tokens = batch_tokens or (16_384 if device.startswith('cuda') else 2048)
-    exact = _first(Scorer(model, tokenizer, batch_tokens), check) if compare else None
-    s = Scorer(model.to(DTYPES[dtype]), tokenizer, batch_tokens, said=dict(revision=revision) if revision else {})
-    if exact is not None: s.said |= _moved(exact, _first(s, check))
+    kind, said = _kind_of(source, revision), dict(revision=revision) if revision else {}
+    def opened(dtype): return Scorer(*models.load(source, kind, revision, dtype=DTYPES[dtype], device=device), batch_tokens, said=said)
+    if dtype == 'float32' or not len(check): return opened(dtype)
+    exact = _first(opened('float32'), check) # loaded twice: a model that is cast afterwards also loses what its own loader keeps exact
+    s = opened(dtype)
+    s.said |= _moved(exact, _first(s, check))
     return s
 
 # %% ../../nbs/lm/19_extraction.ipynb #8b9faeac

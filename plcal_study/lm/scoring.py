@@ -427,7 +427,7 @@ def encode(
     if hole[0] is None or hole[0] == s.tokenizer.unk_token_id: raise ValueError(f"the tokenizer has no {'mask token' if s.kind == 'masked' else 'sentinel <extra_id_0>'}, which a {s.kind} model is asked by; take the tokenizer that belongs to the model")
     flat = iter(_ids(s.tokenizer, [t.strip() for own in texts for t in own], ' '))
     rows, lost = [], np.zeros(len(prompts), int)
-    for i, (text, own, name) in enumerate(zip(_ids(s.tokenizer, prompts), texts, names, strict=True)):
+    for i, (text, own, name) in enumerate(zip(_ids(s.tokenizer, [p.rstrip(' ') for p in prompts]), texts, names, strict=True)):
         branches = [next(flat) for _ in own]
         _no_empty(branches, own, name)
         longest = max(map(len, branches), default=0) if s.kind == 'masked' else 0
@@ -504,8 +504,8 @@ def check_logits(
 ) -> None:
     "Raise a `ValueError` that names the first question whose logits are not numbers, or are all the same."
     bad, flat = (z == torch.inf).any(1) | z.isnan().any(1) | ~torch.isfinite(z).any(1), z.amax(1) == z.amin(1)
-    if bad.any(): raise ValueError(f"the logits of question {names[int(bad.float().argmax())]!r} are NaN or infinite; the model is damaged or overflows in this dtype: try float32, or bfloat16 instead of float16")
-    if flat.any(): raise ValueError(f"the logits of question {names[int(flat.float().argmax())]!r} are all equal, so the model says nothing; were its weights loaded?")
+    if bad.any(): raise ValueError(f"the logits of question {str(names[int(bad.float().argmax())])!r} are NaN or infinite; the model is damaged or overflows in this dtype: try float32, or bfloat16 instead of float16")
+    if flat.any(): raise ValueError(f"the logits of question {str(names[int(flat.float().argmax())])!r} are all equal, so the model says nothing; were its weights loaded?")
 
 # %% ../../nbs/lm/17_scoring.ipynb #33bada6d
 class Path(NamedTuple):
