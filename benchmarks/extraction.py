@@ -13,9 +13,10 @@ disturbs less than the clock on the wall.  Both sides are used as they would be 
   are what lm-eval's default accuracies need, where `read_options` also reads every option without its question, as lm-eval
   does for acc_mutual_info.
 
-`products` is the share of the time that goes into bare matrix products (torch's profiler, in the warm-up).  Seconds depend on
-the number of questions a little: what is read once, as a common beginning, weighs less the more there are.  With names nothing is written.  `--gpu` measures tokens per second of letters on a GPU and
-the share of the rate of a bare matrix product; without a GPU it says so and measures nothing."""
+`products` is the share of the time that the linear layers take, in the warm-up: bare matrix products, which nobody saves but by
+reading less.  Seconds depend on the number of questions a little: what is read once, as a common beginning, weighs less the more
+there are; `--times 4` asks four times as many.  With names, or another number, nothing is written.  `--gpu` measures tokens per
+second of letters on a GPU and the share of the rate of a bare matrix product; without one it says so and measures nothing."""
 import argparse, json, os, platform, resource, statistics, subprocess, sys, time, warnings
 
 for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"): os.environ.setdefault(f"{name}_NUM_THREADS", "1")
@@ -27,13 +28,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 import logging
-import numpy as np, torch
+import numpy as np, torch, torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models as tokens, pre_tokenizers, trainers
-from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedTokenizerFast
 from plcal_study.lm import models
 from plcal_study.lm.examples import Examples, Task
-from plcal_study.lm.extraction import How, extract, read_answer, read_letters, read_options
+from plcal_study.lm.extraction import extract, read_answer, read_letters, read_options
 from plcal_study.lm.prompts import answer_place, ask, parse_answer, take_asked
 from plcal_study.lm.scoring import Scorer, encode, listen
 
@@ -189,16 +189,23 @@ def timed(work):
     out = work()
     return out, time.process_time() - begun
 
-def profiled(work):
-    "What a run gives, and the share of matrix products in its time."
-    with profile(activities=[ProfilerActivity.CPU]) as p: out = work()
-    own = {e.key: e.self_cpu_time_total for e in p.key_averages()}
-    return out, sum(own.get(f"aten::{x}", 0) for x in ("addmm", "mm", "bmm")) / sum(own.values())
+def products(work):
+    "What a run gives, and the share of its time that the linear layers take."
+    spent, plain = 0., F.linear
+    def linear(*args):
+        nonlocal spent
+        out, seconds = timed(lambda: plain(*args))
+        spent += seconds
+        return out
+    F.linear = linear
+    try: out, seconds = timed(work)
+    finally: F.linear = plain
+    return out, spent / seconds
 
 def measure(name, repeats, times):
     title, peer_name, target, size, n, make_case = CASES[name]
     c, ours, peer, check = make_case(n * times)
-    (a, share), (b, peer_share) = profiled(ours), profiled(peer)  # warm
+    (a, share), (b, peer_share) = products(ours), products(peer)  # warm
     compared, gap = check(a, b)
     took = dict(ours=[], peer=[])
     for i in range(repeats):
@@ -230,7 +237,7 @@ def remember(n):
     task, tokenizer = world(n)
     s = Scorer(models.build("gpt_neox", (2, 64, 2), tokenizer, "causal", vocab_size=4096), tokenizer, 2048)
     start, begun = peak(), time.process_time()
-    extract(s, task, How(mode="letters"))
+    extract(s, task, "letters", progress=False)
     return dict(questions=n, start=start, peak=peak(), seconds=time.process_time() - begun)
 
 def memory(sizes=(500, 5000)):
@@ -309,7 +316,7 @@ def main():
     for name, work in (("bf16", bf16), ("memory", memory)):
         if not a.names or name in a.names: record[name] = work(); print(name, record[name], flush=True)
     record["seconds"] = time.process_time() - begun
-    if not a.names:
+    if not a.names and a.times == 1:
         results.mkdir(exist_ok=True)
         (results / "extraction.json").write_text(json.dumps(record, indent=1) + "\n")
     if not all(r["check"]["agree"] for r in record["extraction"]): sys.exit("some log-probabilities differ from the peer's")

@@ -1,10 +1,10 @@
 """Compare speed with peers: `make bench`, or `python benchmarks/run.py [NAME …] [--authors DIR]`.
 
 Peers are installed into an environment of their own.  Each measurement runs in a fresh process on one core, ours and the
-peer's in turn, so that a ratio compares neighbours in time.  After measure.py come plaut2024.py, in the same environment,
-and testbed.py, facts.py and training.py in the project's own, with the interpreter that runs this: training needs the extra
-`lm`, which has its peer, and takes about ten minutes.  Records go to `benchmarks/results/`.  One that fails
-does not keep the others from running; its name is the last line, and the exit status is 1."""
+peer's in turn, so that a ratio compares neighbours in time.  After measure.py come plaut2024.py and extraction.py, in the same
+environment, and testbed.py, facts.py and training.py in the project's own, with the interpreter that runs this: training needs
+the extra `lm`, which has its peer.  Extraction and training take about ten minutes each.  Records go to `benchmarks/results/`.
+One that fails does not keep the others from running; its name is the last line, and the exit status is 1."""
 import argparse, ast, hashlib, json, os, platform, subprocess, sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ def install():
     pip = [python, "-m", "pip", "install", "-q", "-c", root / "constraints.txt"]
     if not python.exists(): subprocess.run([sys.executable, "-m", "venv", env], check=True)
     subprocess.run([*pip, "setuptools"], check=True)
-    subprocess.run([*pip, "--no-build-isolation", "-r", here / "peers.txt", "-e", root], check=True)
+    subprocess.run([*pip, "--no-build-isolation", "-r", here / "peers.txt", "-e", f"{root}[lm]"], check=True)
     stamp.write_text(now)
 
 def machine():
@@ -70,7 +70,7 @@ def main():
     results.mkdir(exist_ok=True)
     (results / "measure.json").write_text(json.dumps(record, indent=1) + "\n")
     failed = [] if all(r["check"]["agree"] for r in record["speed"]) else ["measure.py (some answers differ from the peer's)"]
-    rest = [[python, here / "plaut2024.py", *(["--authors", a.authors] if a.authors else [])], *([sys.executable, here / f"{name}.py"] for name in OURS)]
+    rest = [[python, here / "plaut2024.py", *(["--authors", a.authors] if a.authors else [])], [python, here / "extraction.py"], *([sys.executable, here / f"{name}.py"] for name in OURS)]
     failed += [command[1].name for command in rest if subprocess.run(command).returncode]
     if failed: sys.exit(f"failed: {', '.join(failed)}")
 

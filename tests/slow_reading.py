@@ -1,4 +1,5 @@
 "The slow way to read a model, from its definition: one text at a time, no cache, nothing shared, all logits, float64, prompt and option encoded as one text. It knows transformers and the tokenizer only."
+import functools
 import numpy as np
 import torch
 
@@ -23,13 +24,15 @@ def loglik(model, stem, branch, skip=0): return sum(p[t].item() for p, t in list
 # ---- the same from texts
 
 def encode(model, tok, text, special=True): # ids of a text that ends where the answer begins
-    ids, hole = tok(text, add_special_tokens=special)['input_ids'], {'masked': getattr(model, 'mask', 0), 'seq2seq': getattr(model, 'sentinel', 0)}
-    return ids if kind_of(model) == 'causal' else [*ids[:-1], hole[kind_of(model)], ids[-1]] # before the separator, before the end
+    if kind_of(model) == 'causal': return tok(text, add_special_tokens=special)['input_ids']
+    ids = tok(text.rstrip(' '))['input_ids'] # the space before a mask belongs to what stands there
+    return [*ids[:-1], model.mask if kind_of(model) == 'masked' else model.sentinel, ids[-1]] # before the separator, before the end
 
 def after(model, tok, prompt, special=True): # (V,) log-probabilities of the word after a prompt, at the mask, at the sentinel
     return told(model, encode(model, tok, prompt, special), [0])[0]
 
-def said(model, tok, prompt, texts, special=True): # of each continuation its log-likelihood and its number of tokens
+@functools.cache
+def said(model, tok, prompt, texts, special=True): # (tuples of texts) of each continuation its log-likelihood and its number of tokens
     if kind_of(model) != 'causal':
         branches = [tok(' ' + t.strip(), add_special_tokens=False)['input_ids'] for t in texts]
         return [(loglik(model, encode(model, tok, prompt, special), b), len(b)) for b in branches]
@@ -43,22 +46,27 @@ def said(model, tok, prompt, texts, special=True): # of each continuation its lo
         out.append((loglik(model, begin + whole[:shared], whole[shared:], n - shared), len(whole) - n))
     return out
 
+@functools.cache
 def of_words(model, tok, prompt, special=True):
     p = after(model, tok, prompt, special)
     top = p.exp().sort(descending=True).values
     return dict(msp=top[0].item(), margin=(top[0] - top[1]).item(), entropy=-(p.exp() * p).nansum().item(), word=p.argmax().item())
 
+@functools.cache
+def spelt(tok): return [tok.decode([i]).strip() for i in range(len(tok))]
+
+@functools.cache
 def letters(model, tok, prompt, k, special=True): # (k,) log-probability of each letter, over all tokens that say it
-    p = after(model, tok, prompt, special).exp()
-    says = [tok.decode([i]).strip() for i in range(len(tok))]
-    return np.array([np.log(sum(p[i].item() for i, t in enumerate(says) if t in (x, x + '.'))) for x in 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[:k]])
+    p = after(model, tok, prompt, special).exp().tolist()
+    return np.array([np.log(sum(p[i] for i, t in enumerate(spelt(tok)) if t in (x, x + '.'))) for x in 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[:k]])
 
 def options(model, tok, prompt, texts, special=True): # the five ways, (k,) each
     parts = [t if prompt[-1:].isspace() else ' ' + t for t in texts]
-    raw, n = np.array(said(model, tok, prompt, parts, special)).T
-    alone = np.array([said(model, tok, '', [t], special)[0][0] for t in parts])
+    raw, n = np.array(said(model, tok, prompt, tuple(parts), special)).T
+    alone = np.array([said(model, tok, '', (t,), special)[0][0] for t in parts])
     return dict(raw=raw, char=raw / [len(t) for t in texts], byte=raw / [len(t.encode()) for t in texts], token=raw / n, pmi=raw - alone)
 
+@functools.cache
 def write(model, tok, prompt, most, special=True): # greedy: tokens without the end, and the (V,) log-probabilities that each, and the end, was taken from
     out, rows = [], []
     while len(out) < most:

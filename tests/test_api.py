@@ -157,6 +157,8 @@ def test_a_space_that_the_question_ends_in_is_the_options(speaker):
 def test_garbled_characters_are_placed_by_the_servers_count_or_not_at_all(speaker):
     q = ask_about([2], 'bare') # café before, naïve café as an option
     with serving(speaker) as server: check_options(read_endpoint(client(server), q, 'options'), q, speaker)
+    whole = replace(q, options=[('yes', 'no', 'so', 'far')])
+    with serving(speaker, offsets='minus') as server: check_options(read_endpoint(client(server), whole, 'options'), whole, speaker) # what is garbled stands before the option
     with serving(speaker, offsets='drift') as server, pytest.raises(EndpointError, match='do not spell it'): read_endpoint(client(server), q, 'options')
 
 def test_a_template_that_wrote_the_beginning_token_is_not_given_another(speaker):
@@ -244,6 +246,8 @@ def test_the_floor_is_that_of_the_likeliest_without_the_chosen():
     assert first_of(body(('x', -9.), [('A', -.5), ('B', -2.)])) == dict(first=[['A', -.5], ['B', -2.], ['x', -9.]], floor=-2.)
     assert first_of(body(('A', -.5), [('A', -.5), ('B', -2.), ('C', -9999.), ('D', -math.inf), ('E', math.nan)])) == dict(first=[['A', -.5], ['B', -2.]], floor=-2.)
     assert first_of(body(('A', -.5), [])) == dict(first=[['A', -.5]], floor=-.5) # greedy: no other token is likelier
+    columns = dict(choices=[dict(text='A', logprobs=dict(tokens=['A'], token_logprobs=[-.5], top_logprobs=[{'A': -.5, 'B': -2., 'C': -9999., 'D': None}]))])
+    assert first_of(columns) == dict(first=[['A', -.5], ['B', -2.]], floor=-2.)
     with pytest.raises(EndpointError, match='no logprobs'): first_of(body(('A', -9999.), [('B', -.5)]))
 
 WORDS = st.text(st.sampled_from('AB. é日😀x\n'), min_size=1, max_size=12).filter(lambda t: t.strip())
@@ -294,6 +298,9 @@ def test_a_repeating_option_is_not_cut_where_nothing_was_generated():
     body = dict(choices=[dict(text='', logprobs=dict(tokens=tokens, token_logprobs=[None, -1., -2., -3.], text_offset=[0, 3, 6, 9]))])
     assert option_of(body, 'Say ha ha ha', ' ha ha')['logprobs'] == [-2., -3.]
     assert option_of(body, 'Say ha ha', ' ha')['logprobs'] == [-2.] # here the last one was
+    for prompt, want in (('ha ha', [-1.]), ('ha ha ha', [-2.])): # one was generated, or none
+        body = dict(choices=[dict(text='', logprobs=dict(tokens=['ha', ' ha', ' ha'], token_logprobs=[None, -1., -2.], text_offset=[0, 2, 5]))])
+        assert option_of(body, prompt, ' ha')['logprobs'] == want
 
 def test_impossible_and_unknown_tokens_of_an_option():
     def body(*p): return dict(choices=[dict(text='', logprobs=dict(tokens=['Q', ' a', ' b', '.'], token_logprobs=p, text_offset=[0, 1, 3, 5]))])

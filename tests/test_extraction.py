@@ -1,13 +1,11 @@
 "Extraction: six modes against the slow way (`slow_reading`) and by hand, the fact world whose truth is known, two real decoders, and what happens when it is stopped."
 import functools, json, os
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from tokenizers import Tokenizer, decoders, models as tk_models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 import slow_reading as slow
@@ -15,14 +13,14 @@ from endpoint import Speaker, serving
 from plcal_study.lm import extraction, facts, scoring
 from plcal_study.lm.api import Endpoint, EndpointError
 from plcal_study.lm.examples import Examples, Task, take
-from plcal_study.lm.extraction import KEYS, How, add_p_true, estimate, extract, fingerprint, open_model, position_bias, read_answer, read_cloze, read_letters, read_options, read_permuted, read_tokens, rotated
+from plcal_study.lm.extraction import KEYS, add_p_true, estimate, extract, fingerprint, open_model, position_bias, read_answer, read_permuted, rotated
 from plcal_study.lm.models import build, load, save
-from plcal_study.lm.prompts import Prompt, ask, parse_answer, take_asked
+from plcal_study.lm.prompts import Prompt, ask, parse_answer
 from plcal_study.lm.scoring import Scorer
 from plcal_study.lm.testbed import reframe, train_tokenizer
 from plcal_study.measure.metrics import ece
 from plcal_study.measure.predictions import from_logits
-from test_scoring import FRAME, MISTRAL, family, of_config, seamed, special, tokenizer
+from test_scoring import MISTRAL, family, of_config, seamed, tokenizer
 
 ASKS = ['the red cat sat on', 'a big dog ran in by the old house ?', 'Question: the tree?', 'the red house, the old tree stood by a', 'a', 'the red cat sat on', 'in the big old red house the dog stood by']
 CHOICES = [('the tree', 'the', 'a'), ('A', 'B', 'C', 'D'), ('old house', 'old house', 'the old house stood'), ('a cat', 'cat'), ('dog', 'the dog', 'a dog', 'big dog', 'dog ran in by'), ('the tree', 'the', 'a'), ('cat', 'dog')]
@@ -31,6 +29,7 @@ QUIZ = Examples([f'q{i}' for i in range(7)], ASKS, LABELS, options=CHOICES, clus
 TRAIN = Examples([f't{i}' for i in range(4)], ['the dog ran', 'a tree stood', 'the house', 'the old cat'], [0, 1, 0, 2], options=[('in', 'by'), ('on', 'in', 'by'), ('A', 'B'), ('ran', 'sat', 'stood')])
 TASK = Task('quiz', dict(train=TRAIN, test=QUIZ))
 SPACED = Prompt('spaced', '{examples}Question: {question}\nAnswer: ', '{a}', example='Question: {question}\nAnswer: {text}\n')
+LINES = Prompt('lines', '{examples}Question: {question}\nAnswer:\n\n', '{a}') # as 'first' ends
 EVERY = [('bert', 'word'), ('bert', 'bpe'), ('t5', 'word'), ('gpt_neox', 'word'), ('gpt_neox', 'bpe'), ('llama', 'bpe'), ('short', 'bpe'), ('long', 'word')]
 
 def scorer(name='llama', kind='bpe', **how): return Scorer(*(seamed() if kind == 'seam' else family(name, kind)), **how)
@@ -127,8 +126,9 @@ def right_options(s, found, q, special=True, atol=1e-4):
         pick = of_options(p, want, q)
         assert_allclose(p.scores['loglik'], raw[np.arange(len(q)), pick], rtol=0, atol=atol)
 
-@pytest.mark.parametrize('prompt', ['bare', SPACED], ids=['', 'spaced'])
-@pytest.mark.parametrize('name, kind', [*EVERY, ('llama', 'seam')])
+ENDS = [(*x, 'bare') for x in [*EVERY, ('llama', 'seam')]] + [(*x, SPACED) for x in [('bert', 'bpe'), ('t5', 'word'), ('gpt_neox', 'word'), ('llama', 'bpe'), ('llama', 'seam')]] + [(*x, LINES) for x in [('gpt_neox', 'word'), ('llama', 'bpe'), ('llama', 'seam')]]
+
+@pytest.mark.parametrize('name, kind, prompt', ENDS, ids=lambda x: x if isinstance(x, str) else x.name)
 def test_options_in_five_ways(name, kind, prompt):
     for how in (dict(), dict(batch_tokens=1, share=False)):
         s = scorer(name, kind, **how)
@@ -427,7 +427,7 @@ def test_cloze_against_the_world_and_the_slow_way(how):
         assert p['first'].scores['true_posterior'][i] == pytest.approx(world_says(tok, text, [w['word']]))
         tokens, rows = slow.write(s.model, tok, text, len(truth))
         assert p['entity'].correct[i] == (tokens == truth)
-        assert p['entity'].scores['loglik'][i] == pytest.approx(slow.said(s.model, tok, text, [' ' + q.extra['answer'][i]])[0][0], abs=1e-4)
+        assert p['entity'].scores['loglik'][i] == pytest.approx(slow.said(s.model, tok, text, (' ' + q.extra['answer'][i],))[0][0], abs=1e-4)
         assert p['entity'].conf[i] == pytest.approx(np.prod([r.exp().max().item() for r in rows]), abs=1e-5)
         if len(tokens) == len(truth): assert p['entity'].scores['true_posterior'][i] == pytest.approx(world_says(tok, text, tokens))
 
@@ -791,7 +791,7 @@ def test_a_decoder_completes_stories_in_every_mode(decoder):
         for i, text in enumerate(q.prompt):
             if name == 'stories260K':
                 assert p['first'].conf[i] == pytest.approx(slow.of_words(s.model, s.tokenizer, text)['msp'], abs=1e-5)
-                assert p['entity'].scores['loglik'][i] == pytest.approx(slow.said(s.model, s.tokenizer, text, [' ' + TALES.options[i][TALES.label[i]]])[0][0], abs=1e-4)
+                assert p['entity'].scores['loglik'][i] == pytest.approx(slow.said(s.model, s.tokenizer, text, (' ' + TALES.options[i][TALES.label[i]],))[0][0], abs=1e-4)
     p = run(s, 'answer', task, prompt='text', max_tokens=12)['answer']
     for i, text in enumerate(q.prompt):
         whole = s.tokenizer.decode(slow.write(s.model, s.tokenizer, text, 12)[0], skip_special_tokens=True)

@@ -79,8 +79,7 @@ def test_the_model_is_the_one_that_was_read(model):
 
 # ---- the same numbers
 
-@pytest.mark.parametrize('share, batch_tokens', [(True, 2048), (True, 1), (False, 512)])
-@pytest.mark.parametrize('task', ['options', 'letters', 'space'])
+@pytest.mark.parametrize('task, share, batch_tokens', [('options', True, 2048), ('options', False, 512), ('letters', True, 512), ('space', True, 2048)])
 def test_the_numbers_of_lm_eval(model, task, share, batch_tokens):
     name, net, tokenizer = model
     q = asked(task)

@@ -237,8 +237,8 @@ def _distances(r: Reply, prompt: str, span: str) -> tuple[list[int], bytes | str
     "How far from the prompt's end its tokens begin, by their bytes or else by the server's count of characters."
     parts, whole, mine = [_spaced(t) for t in r.tokens], *(_spaced(x.encode('utf-8', 'surrogatepass')) for x in (prompt, span))
     for n in (len(parts) - 1, len(parts)): # a server may end at once and generate none
-        tail = b''.join(parts[:n]).rpartition(_GARBLED)[2]
-        if len(tail) > len(mine) and (whole.endswith(tail) or tail.endswith(whole)): return [sum(map(len, parts[i:n])) for i in range(n)], mine
+        _, cut, tail = b''.join(parts[:n]).rpartition(_GARBLED)
+        if len(tail) > len(mine) and (tail.endswith(whole.lstrip()) or (cut and whole.endswith(tail))): return [sum(map(len, parts[i:n])) for i in range(n)], mine
     far = [r.offsets[-1] - x for x in r.offsets[:-1]] if len(r.offsets) == len(parts) else []
     at = [(len(prompt) - d, t.decode('utf-8', 'replace')) for d, t in zip(far, parts, strict=False) if d <= len(prompt) and _GARBLED not in t]
     return (far, span) if len(prompt) in far and all(prompt.startswith(t, i) or (i == 0 and prompt.startswith(t.lstrip())) for i, t in at) else None

@@ -397,6 +397,7 @@ def _prepare(reader, task: str | Task, how: How, name: str | None, data: str | P
     "The questions in words, in pieces, and what decides the result."
     task = task if isinstance(task, Task) else load_task(task, data)
     here = isinstance(reader, Scorer)
+    if how.p_true and not here: raise ValueError("p_true is asked of models that are open here, got an endpoint; leave it out")
     tokenizer = reader.tokenizer if here else None
     kw: dict[str, Any] = dict(split=how.split, prompt=how.form, shots=how.shots, draw=how.draw, tokenizer=tokenizer, chat=how.chat if here else None, limit=how.limit, seed=how.seed)
     first = ask(task, **kw)
@@ -406,7 +407,7 @@ def _prepare(reader, task: str | Task, how: How, name: str | None, data: str | P
     if here: reader = replace(reader, special=not first.meta['chat'])
     name = name or (Path(reader.model.name_or_path).name or type(_plain(reader.model)).__name__ if here else reader.model)
     texts = hashlib.sha256(json.dumps([[a.prompt, a.options, None if a.label is None else a.label.tolist()] for a in asks]).encode()).hexdigest()[:16]
-    who: dict[str, Any] = dict(weights=fingerprint(reader.model), dtype=str(next(reader.model.parameters()).dtype).removeprefix('torch.')) if here else dict(base=reader.base, top=reader.top, chat_api=reader.chat)
+    who: dict[str, Any] = dict(weights=fingerprint(reader.model), dtype=str(next(reader.model.parameters()).dtype).removeprefix('torch.')) if here else dict(endpoint=reader.address, top=reader.top, chat_api=reader.chat)
     job = first.meta | dict(model=name, mode=how.mode, truncate=how.truncate, p_true=how.p_true, questions=texts) | who
     if how.mode == 'answer': job['max_tokens'] = how.max_tokens
     if how.mode == 'tokens': job |= dict(window=how.window, stride=how.stride)

@@ -329,7 +329,7 @@ def _trust(s: Scorer, rows: Sequence[Row]) -> None:
     try:
         a, b = _hear(s, trial, np.array([0]), half, _lend(s, stem[:half]) if half else None), _apart(s, trial, np.array([0]))
         s.share = np.allclose(a.loglik[0], b.loglik[0], atol=loose) and torch.allclose(a.stem.log_softmax(1), b.stem.log_softmax(1), atol=loose)
-    except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError): s.share = False # it takes no such mask or cache, or memory is short
+    except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, MemoryError): s.share = False # it takes no such mask or cache, or memory is short
     s.checked = True
 
 _LOOSE = {torch.float32: 1e-3, torch.bfloat16: .5, torch.float16: .1} # nats by which two ways of reading a row may differ
@@ -448,11 +448,14 @@ def _encode_causal(s: Scorer, prompts: Sequence[str], texts, names, truncate: bo
     prompts = [p[:len(p) - k] for p, k in zip(prompts, n, strict=True)]
     alone, joint = _joined(s, prompts, texts, whole=not _splits(s.tokenizer))
     rows, lost = [], np.zeros(len(prompts), int)
+    first = s.before or [t for t in [s.tokenizer.bos_token_id] if t is not None]
     for i, (own, wholes, name) in enumerate(zip(alone, joint, names, strict=True)):
+        head = len(first) if own[:len(first)] == first else 0 # a template may have written the beginning token
+        own, wholes = own[head:], [w[head:] for w in wholes]
         shared = min([len(own), *(common([own, w]) for w in wholes)])
-        said = [len(own) if shared == len(own) else _counted_from(s, prompts[i], t, len(own)) for t in texts[i]]
+        said = [len(own) if shared == len(own) else _counted_from(s, prompts[i], t, len(own) + head) - head for t in texts[i]]
         _no_empty([w[k:] for w, k in zip(wholes, said, strict=True)], texts[i], name)
-        start = ([] if own[:len(s.before)] == s.before else s.before) or ([s.start] if not shared else []) # a template may have written it
+        start = first if head or s.before else [] if shared else [s.start]
         lost[i] = _fit(s, own, len(start), max([reserve, *(len(w) - len(own) for w in wholes)]), truncate, name)
         begin = max(shared, int(lost[i]))
         rows.append(Row([*start, *own[lost[i]:begin]], [w[begin:] for w in wholes], [max(0, k - begin) for k in said]))

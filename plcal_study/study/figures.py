@@ -381,12 +381,14 @@ def ladder_truth(
         axes[0].plot(x, [hit.get(z, np.nan) for z in sizes], ls, marker=marker, ms=4, lw=1.2, color=color, label=_WAYS[way])
         for ax, kind in zip(axes[1:], kinds, strict=True):
             own = d[(d.definition == way) & (d.kind == kind)].set_index('size').reindex(sizes)
-            ax.errorbar(x, own['mean'], yerr=np.abs([own['mean'] - own.lo.clip(lower=0), own.hi - own['mean']]), fmt=marker, ls=ls, ms=4, lw=1.2, color=color, elinewidth=.7)
+            ax.vlines(x, own.lo.clip(lower=0), own.hi, color=color, lw=1, alpha=.35)
+            ax.plot(x, own['mean'], ls, marker=marker, ms=4, lw=1.3, color=color)
     axes[0].set(ylim=(0, 1.02), ylabel='accuracy'); axes[0].set_title(f'accuracy, {_KIND[kinds[0]]}', fontsize=9)
     for ax, kind in zip(axes[1:], kinds, strict=True):
         ax.set(ylim=(0, None), ylabel='true ECE, 10 bins of equal mass')
         ax.set_title(f'true ECE, {_KIND[kind]}', fontsize=9)
     for ax in axes: ax.set(xticks=range(len(sizes)), xticklabels=[f'{z}\n{params[z] / 1000:,.0f}k' for z in sizes], xlabel='layers x width, parameters')
+    for ax in axes: ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
     note = f"means over {made['seeds']} seeds, bars: 95% t intervals; {made['questions']:,} questions a decoder, all kinds"
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False, title=note, title_fontsize=8)
     return fig
@@ -408,6 +410,7 @@ def ladder_auroc(
         ax.errorbar(own['mean'], y, xerr=np.abs([own['mean'] - own.lo, own.hi - own['mean']]), fmt=_SHOWN[way][1], ms=5, lw=1.2, color=_SHOWN[way][0], label=label)
     ax.axvline(.5, color='.6', lw=1, ls=':')
     ax.set(yticks=range(len(shown)), yticklabels=[names[s] for s in shown[::-1]], xlabel=f"AUROC, mean over {len(made['sizes'])} sizes; {made['seeds']} seeds, bars: 95% t intervals\n{made['questions']:,} questions a decoder; 0.5 is chance")
+    ax.xaxis.label.set_size(9)
     ax.grid(axis='y', color='.93')
     fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=2, fontsize=8, frameon=False)
     return fig

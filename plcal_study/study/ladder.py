@@ -34,7 +34,7 @@ __all__ = ['SIZES', 'SEEDS', 'TOKENS', 'EPOCHS', 'ASKED', 'WORLD', 'KINDS', 'DEF
 
 # %% ../../nbs/study/32_ladder.ipynb #3e801e5b
 SIZES = dict(smoke=('1x16', '1x32'), laptop=('1x32', '2x32', '2x48', '2x64', '3x96'), colab=('2x64', '4x128', '6x256', '8x512'), paper=('2x64', '4x128', '6x256', '8x512', '12x768'))
-SEEDS = dict(smoke=2, laptop=3, colab=5, paper=5)
+SEEDS = dict(smoke=2, laptop=5, colab=5, paper=5)
 TOKENS = dict(smoke=3_000, laptop=100_000, colab=5_000_000, paper=20_000_000) # words of the corpus
 EPOCHS = dict(smoke=1, laptop=6, colab=4, paper=4)   # times that it is read
 ASKED = dict(smoke=60, laptop=1500, colab=4000, paper=4000) # questions; and ten times as many words of held-out text

@@ -70,7 +70,7 @@ def read_verdicts(
 ) -> pd.DataFrame:
     "The verdicts of all pages, in the order of the pages; each source was judged by itself."
     folder = folder or records_dir()
-    files = sorted(folder.glob('*_verdicts.csv')) + [folder / 'verdicts.csv']
+    files = [folder / 'verdicts.csv', *sorted(folder.glob('*_verdicts.csv'))] # published results before models of our own
     found = [pd.read_csv(f) for f in files if f.exists()]
     if not found: raise FileNotFoundError(f"no verdicts in {folder}; `plcal study` makes them")
     return pd.concat(found, ignore_index=True).sort_values('page', kind='stable', ignore_index=True)
@@ -81,8 +81,9 @@ def show(
     digits: int = 3, # of numbers that are not whole
 ) -> Styler:
     "A table as a page shows it."
+    from pandas.io.formats.style import Styler
     name = hashlib.sha256(frame.to_csv().encode()).hexdigest()[:8] # of the table in its HTML: the same in every run
-    return frame.style.set_uuid(name).hide(axis='index').format(precision=digits, thousands=',').set_table_attributes('class="dataframe"')
+    return Styler(frame, uuid=name, cell_ids=False).hide(axis='index').format(precision=digits, thousands=',').set_table_attributes('class="dataframe"')
 
 # %% ../../nbs/study/33_pages.ipynb #d7435906
 def difference(
