@@ -383,6 +383,11 @@ def test_the_servers_own_time_wins(speaker):
     with serving(speaker, once(('busy', '0.2'))) as server: read_endpoint(client(server, wait=500), ask_about([0]))
     assert .2 <= server.asked[1][3] - server.asked[0][3] < 5
 
+def test_after_the_last_try_nobody_waits(speaker):
+    start = time.monotonic()
+    with serving(speaker, lambda n, path, q: ('busy', 30)) as server, pytest.raises(EndpointError, match='no answer after 1 tries'): read_endpoint(client(server, retries=0), ask_about([0]))
+    assert time.monotonic() - start < 10
+
 def test_the_pauses_double(speaker):
     with serving(speaker, once('busy', 'busy', 'busy')) as server: read_endpoint(client(server, wait=.1), ask_about([0]))
     gaps = np.diff([a[3] for a in server.asked])

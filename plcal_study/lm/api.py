@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
 from importlib import import_module
+from itertools import count
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 import hashlib, json, math, os, random, re, threading, time
@@ -333,15 +334,14 @@ def _try(line: _Line, path: str, payload: Mapping[str, Any]) -> tuple[Any, str, 
 
 def _post(line: _Line, path: str, payload: Mapping[str, Any]) -> Any:
     "The parsed answer, after as many tries as it takes; raises `EndpointError`."
-    e, trouble = line.endpoint, ''
-    for tries in range(e.retries + 1):
+    e = line.endpoint
+    for tries in count():
         if line.stop.is_set(): raise _Stopped
         body, trouble, after = _try(line, path, payload)
         if not trouble: return body
-        if tries == e.retries: break
+        if tries == e.retries: raise EndpointError(f"no answer after {tries + 1} tries: {trouble}")
         if (pause := _pause(after, tries, e.wait)) > _PATIENCE: raise EndpointError(f"it asks to wait {pause:.0f} s; come back then ({trouble})")
         if line.stop.wait(pause): raise _Stopped
-    raise EndpointError(f"no answer after {e.retries + 1} tries: {trouble}")
 
 # %% ../../nbs/lm/19_api.ipynb #807f84ae
 MODES = ('letters', 'answer', 'options')
