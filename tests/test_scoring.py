@@ -280,6 +280,18 @@ def test_other_families_write_right(name):
     for p in paths(s, own, group, 12): right_path(s, own, p, 12, 2e-5)
 
 
+def test_only_families_that_are_known_write_from_a_common_cache(monkeypatch):
+    "Others may count positions by slots of the cache, where padding stands between the beginning and the rest."
+    own, group = rows('gpt_neox')
+    for model, shared in ((family('gpt_neox')[0], [18, 21]), (odd('gpt2'), [])):
+        s, grown, grow = Scorer(model, tokenizer()), [], scoring._grown
+        heard(s, own, group)
+        with monkeypatch.context() as m:
+            m.setattr(scoring, '_grown', lambda s, ids: grown.append(len(ids)) or grow(s, ids))
+            paths(s, own, group, 3)
+        assert s.share and sorted(grown) == shared
+
+
 # ---- memory that runs out
 
 class Small:
