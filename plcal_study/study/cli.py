@@ -92,6 +92,44 @@ def _training(parts, shared: argparse.ArgumentParser) -> None:
     run.add_argument('--only', metavar='PART', help='one part of the grid; no records are written')
     parts.add_parser('status', help='what is trained and what is not').add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='of one run, or of many; default: %(default)s')
 
+# %% ../../nbs/study/35_cli.ipynb #0cbf0482
+_MODES = ('letters', 'options', 'answer', 'permuted', 'cloze', 'tokens')
+
+def _machine(x: argparse.ArgumentParser) -> None:
+    "Where and how the model of `plcal extract` runs."
+    x.add_argument('--name', help='of the model in files; default: its own')
+    x.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help='of the weights; what 16 bits change is measured and kept; default: %(default)s')
+    x.add_argument('--revision', help='branch, tag or commit of the hub')
+    x.add_argument('--device', help='default: a GPU if there is one')
+    x.add_argument('--batch-tokens', type=int, metavar='N', help='tokens of a batch at most; halved when memory runs out')
+    x.add_argument('--api-base', metavar='URL', help='an OpenAI-compatible endpoint; its key is read from OPENAI_API_KEY')
+    x.add_argument('--api-completions', action='store_true', help='it is asked by /completions instead of /chat/completions')
+    x.add_argument('--top', type=int, default=20, metavar='N', help='log-probabilities an endpoint is asked for; default: %(default)s')
+    x.add_argument('--workers', type=int, default=8, metavar='N', help='requests at a time; default: %(default)s')
+
+# %% ../../nbs/study/35_cli.ipynb #31611492
+def _extraction(parts, shared: argparse.ArgumentParser) -> None:
+    "The options of `plcal extract`."
+    x = parts.add_parser('extract', parents=[shared], help='ask a model and keep every score')
+    def some(text): return [t for t in text.split(',') if t]
+    def whole(text): return [int(t) for t in some(text)]
+    x.add_argument('--model', required=True, metavar='NAME_OR_FOLDER', help='a model of the hub, a folder in its layout, or the name an endpoint knows')
+    x.add_argument('--task', type=some, required=True, metavar='T[,T…]', help='e.g. mmlu,arc,hellaswag; an unknown name lists them all')
+    x.add_argument('--mode', default='letters', choices=_MODES, help='how the task is asked; default: %(default)s')
+    x.add_argument('--prompt', type=some, default=[None], metavar='P[,P…]', help='first, second (Plaut et al. 2024), plain, bare, text, quiz; default: that of the mode')
+    x.add_argument('--shots', type=whole, default=[0], metavar='N[,N…]', help='solved examples before the question; default: 0')
+    x.add_argument('--out', type=Path, default=Path('results/extract'), metavar='DIR', help='default: %(default)s')
+    x.add_argument('--dry-run', action='store_true', help='say what it would cost, by a trial of two batches, and write nothing')
+    x.add_argument('--split', default='test', help='default: %(default)s')
+    x.add_argument('--limit', type=int, metavar='N', help='questions at most, drawn at random')
+    x.add_argument('--seed', type=int, default=0, help='of the draws; default: %(default)s')
+    x.add_argument('--draw', default='fixed', choices=['fixed', 'each'], help='examples the same for all questions, or drawn anew for each; default: %(default)s')
+    x.add_argument('--chat', action=argparse.BooleanOptionalAction, help='through the chat template; default: where model and prompt are made for it')
+    x.add_argument('--truncate', action='store_true', help='cut a prompt that is too long at its beginning, instead of refusing it')
+    x.add_argument('--p-true', action='store_true', help='ask in a second pass whether the answer is true')
+    x.add_argument('--max-tokens', type=int, default=100, metavar='N', help='of an answer; default: %(default)s')
+    _machine(x)
+
 # %% ../../nbs/study/35_cli.ipynb #cafa7559
 def _data(a: argparse.Namespace) -> None:
     "plcal data list | get."
@@ -259,44 +297,6 @@ def _status(a: argparse.Namespace) -> int:
         for r in t[t.error != ''].itertuples(): print(f'{r.state}: {r.id} {r.part} {r.task or ""} {r.model or ""} {r.settings or ""}'.rstrip() + f'\n  {r.error}')
         print(f'runs: {out / "runs"}\nrecords: {out / "records"}' if (out / 'records').is_dir() else f'runs: {out / "runs"}\nrecords: none yet', end='\n\n')
     return 0
-
-# %% ../../nbs/study/35_cli.ipynb #31611492
-def _extraction(parts, shared: argparse.ArgumentParser) -> None:
-    "The options of `plcal extract`."
-    x = parts.add_parser('extract', parents=[shared], help='ask a model and keep every score')
-    def some(text): return [t for t in text.split(',') if t]
-    def whole(text): return [int(t) for t in some(text)]
-    x.add_argument('--model', required=True, metavar='NAME_OR_FOLDER', help='a model of the hub, a folder in its layout, or the name an endpoint knows')
-    x.add_argument('--task', type=some, required=True, metavar='T[,T…]', help='e.g. mmlu,arc,hellaswag; an unknown name lists them all')
-    x.add_argument('--mode', default='letters', choices=_MODES, help='how the task is asked; default: %(default)s')
-    x.add_argument('--prompt', type=some, default=[None], metavar='P[,P…]', help='first, second (Plaut et al. 2024), plain, bare, text, quiz; default: that of the mode')
-    x.add_argument('--shots', type=whole, default=[0], metavar='N[,N…]', help='solved examples before the question; default: 0')
-    x.add_argument('--out', type=Path, default=Path('results/extract'), metavar='DIR', help='default: %(default)s')
-    x.add_argument('--dry-run', action='store_true', help='say what it would cost, by a trial of two batches, and write nothing')
-    x.add_argument('--split', default='test', help='default: %(default)s')
-    x.add_argument('--limit', type=int, metavar='N', help='questions at most, drawn at random')
-    x.add_argument('--seed', type=int, default=0, help='of the draws; default: %(default)s')
-    x.add_argument('--draw', default='fixed', choices=['fixed', 'each'], help='examples the same for all questions, or drawn anew for each; default: %(default)s')
-    x.add_argument('--chat', action=argparse.BooleanOptionalAction, help='through the chat template; default: where model and prompt are made for it')
-    x.add_argument('--truncate', action='store_true', help='cut a prompt that is too long at its beginning, instead of refusing it')
-    x.add_argument('--p-true', action='store_true', help='ask in a second pass whether the answer is true')
-    x.add_argument('--max-tokens', type=int, default=100, metavar='N', help='of an answer; default: %(default)s')
-    _machine(x)
-
-# %% ../../nbs/study/35_cli.ipynb #0cbf0482
-_MODES = ('letters', 'options', 'answer', 'permuted', 'cloze', 'tokens')
-
-def _machine(x: argparse.ArgumentParser) -> None:
-    "Where and how the model of `plcal extract` runs."
-    x.add_argument('--name', help='of the model in files; default: its own')
-    x.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help='of the weights; what 16 bits change is measured and kept; default: %(default)s')
-    x.add_argument('--revision', help='branch, tag or commit of the hub')
-    x.add_argument('--device', help='default: a GPU if there is one')
-    x.add_argument('--batch-tokens', type=int, metavar='N', help='tokens of a batch at most; halved when memory runs out')
-    x.add_argument('--api-base', metavar='URL', help='an OpenAI-compatible endpoint; its key is read from OPENAI_API_KEY')
-    x.add_argument('--api-completions', action='store_true', help='it is asked by /completions instead of /chat/completions')
-    x.add_argument('--top', type=int, default=20, metavar='N', help='log-probabilities an endpoint is asked for; default: %(default)s')
-    x.add_argument('--workers', type=int, default=8, metavar='N', help='requests at a time; default: %(default)s')
 
 # %% ../../nbs/study/35_cli.ipynb #d581b089
 def _opened(a: argparse.Namespace, check: Sequence[str]): # a Scorer or an Endpoint
