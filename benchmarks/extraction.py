@@ -8,7 +8,8 @@ disturbs less than the clock on the wall.  Both sides are used as they would be 
 
 - lm-eval: `HFLM.loglikelihood` with batches of 16; it sorts by length, and reads one-token options of a question in one pass.
 - the source: `generate(max_new_tokens=100, output_scores=True)` in left-padded batches of 16, then a softmax at the answer,
-  written here from the description in the paper and its code.  4-bit weights and its printing of top tokens are left out.
+  written here from the description in the paper and its code.  4-bit weights and its printing of top tokens are left out; the
+  place of the answer is looked up in the tokens that were written, where the source tokenises the text anew.
 - ours: `read_letters`, `read_options` and `read_answer`; for options also the log-likelihoods alone (`encode`, `listen`), which
   are what lm-eval's default accuracies need, where `read_options` also reads every option without its question, as lm-eval
   does for acc_mutual_info.
@@ -99,8 +100,8 @@ def generated(model, tokenizer, q, most=100):
             first[i] = z[0].softmax(-1).max().item()
             if found is not None: option[i] = found
             if place is not None:
-                spans = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"]
-                conf[i] = z[next(j for j, (_, end) in enumerate(spans) if end > place)].softmax(-1).max().item()
+                token = next(j for j in range(len(said)) if len(tokenizer.decode(said[:j + 1], skip_special_tokens=True)) > place)
+                conf[i] = z[token].softmax(-1).max().item()
     return option, conf, first
 
 
@@ -153,9 +154,9 @@ def five(size, n):
         return "log-likelihood, with its question and less that without", max(np.abs(ours["raw"].logits - given).max(), np.abs(ours["pmi"].logits - (given - alone)).max())
     return c, lambda: read_options(c.scorer, c.q), lambda: peer([*c.q.prompt, *[""] * n], c.texts * 2), check
 
-def source(size, n):
+def source(size, n, prompt="plain"):
     "Letters, and the answer of the source, whose first word is compared."
-    c = Case(size, n, "first")
+    c = Case(size, n, prompt)
     return c, lambda: read_letters(c.scorer, c.q), lambda: generated(c.model, c.tokenizer, c.q), lambda a, b: ("log of the largest probability of the first word", np.abs(np.log(a["letters"].scores["msp"]) - np.log(b[2])).max())
 
 def answer(size, n, answers):
@@ -171,18 +172,19 @@ def answer(size, n, answers):
 
 LM_EVAL, SOURCE = "lm-eval 0.4.13", "generate(100)"
 CASES = {  # name: (title, peer, target, size, questions, what)
-    "letters": ("letters", LM_EVAL, 1.8, "5M", 128, lambda n: letters("5M", n)),
-    "letters_first": ("letters, prompt of Plaut et al.", LM_EVAL, 1.8, "5M", 64, lambda n: letters("5M", n, "first")),
-    "letters_shots": ("letters, the same 5 examples before each question", LM_EVAL, 3, "5M", 24, lambda n: letters("5M", n, shots=5)),
-    "options": ("full options", LM_EVAL, 4.5, "5M", 32, lambda n: options("5M", n)),
-    "options_five": ("full options, five ways", LM_EVAL, None, "5M", 16, lambda n: five("5M", n)),
-    "options_shots": ("full options, the same 5 examples before each question", LM_EVAL, 3, "5M", 8, lambda n: options("5M", n, 5)),
+    "letters": ("letters", LM_EVAL, 1.8, "5M", 96, lambda n: letters("5M", n)),
+    "letters_first": ("letters, prompt of Plaut et al.", LM_EVAL, 1.8, "5M", 48, lambda n: letters("5M", n, "first")),
+    "letters_shots": ("letters, the same 5 examples before each question", LM_EVAL, 3, "5M", 16, lambda n: letters("5M", n, shots=5)),
+    "options": ("full options", LM_EVAL, 4.5, "5M", 24, lambda n: options("5M", n)),
+    "options_five": ("full options, five ways", LM_EVAL, None, "5M", 12, lambda n: five("5M", n)),
+    "options_shots": ("full options, the same 5 examples before each question", LM_EVAL, 3, "5M", 6, lambda n: options("5M", n, 5)),
     "source": ("letters", SOURCE, 8, "5M", 32, lambda n: source("5M", n)),
-    "answer_random": ("answer, a model that says no letter", SOURCE, None, "5M", 32, lambda n: answer("5M", n, False)),
+    "source_first": ("letters, prompt of Plaut et al.", SOURCE, 8, "5M", 16, lambda n: source("5M", n, "first")),
     "answer": ("answer, a model that says one", SOURCE, None, "5M", 32, lambda n: answer("5M", n, True)),
+    "answer_random": ("answer, a model that says none", SOURCE, None, "5M", 16, lambda n: answer("5M", n, False)),
     "letters_30M": ("letters", LM_EVAL, 1.15, "30M", 16, lambda n: letters("30M", n)),
-    "letters_first_30M": ("letters, prompt of Plaut et al.", LM_EVAL, 1.15, "30M", 16, lambda n: letters("30M", n, "first")),
-    "options_30M": ("full options", LM_EVAL, 3.5, "30M", 8, lambda n: options("30M", n))}
+    "letters_first_30M": ("letters, prompt of Plaut et al.", LM_EVAL, 1.15, "30M", 12, lambda n: letters("30M", n, "first")),
+    "options_30M": ("full options", LM_EVAL, 3.5, "30M", 6, lambda n: options("30M", n))}
 
 def timed(work):
     begun = time.process_time()

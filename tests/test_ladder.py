@@ -284,7 +284,7 @@ def test_the_committed_ladder_is_whole():
     assert set(zip(rows['size'], rows.seed, strict=True)) == {(r.size, r.seed) for r in ladder.grid('laptop')} and set(rows.definition) == set(ladder.DEFINITIONS)
     assert set(rows[rows.definition != 'tokens'].kind) == {'all', *ladder.KINDS} and not rows.duplicated(['size', 'seed', 'definition', 'kind']).any()
     assert rows[(rows.definition.isin(ladder.SAME)) & (rows.kind == 'all')].n.eq(about['questions']).all()
-    assert sum(f.stat().st_size for f in RECORDS.glob('ladder_*')) < 150_000
+    assert sum(f.stat().st_size for f in RECORDS.glob('ladder_*')) < 200_000
     d = committed('decoders')
     assert set(zip(d.model, d.text, strict=True)) == {(m, t) for m in ladder.REAL for t in ('stories', 'news')} and d[d.text == 'stories'].texts.eq(12).all() and d[d.text == 'news'].texts.eq(60).all()
 
@@ -337,7 +337,7 @@ def test_the_page_runs_with_any_ladder_and_without(tmp_path, frames, out, monkey
         space, shown, smoke = run_page(records_with(tmp_path / 'b', frames, ladder.provenance(out, 'smoke')), monkeypatch)
         assert space['opened'] and smoke == without + 2 and 'smoke run' in shown and '(testbed decoders)' in shown
         space, shown, there = run_page(RECORDS, monkeypatch)
-        assert space['opened'] and there == without + 2 and 'Ladder: 15 decoders' in shown and 'smoke' not in shown and 'nan' not in shown.lower()
+        assert space['opened'] and there == without + 2 and f"Ladder: {len(ladder.grid('laptop'))} decoders" in shown and 'smoke' not in shown and 'nan' not in shown.lower()
 
 def test_no_number_of_the_ladder_is_typed():
     nb = json.loads((ROOT / 'nbs' / 'research' / 'q5_msp.ipynb').read_text())['cells']

@@ -543,7 +543,8 @@ def greedy(
         for prefix, own in _plan(rows, group, shares):
             cache = _grown(s, stems[own[0]][:prefix]) if prefix else None
             def write(ids, prefix=prefix, cache=cache): return _write(s, stems, ids, most, done, keep, prefix, cache, names or range(len(stems)))
-            for batch in _cut_to(np.array([len(stems[i]) - prefix + most[i] for i in own]), s): yield from halving(s, write, own[batch])
+            size = np.array([(len(stems[i]) - prefix + most[i]) // 4 for i in own]) # a step feeds one token a row, and costs nearly the same for many rows
+            for batch in _cut_to(size, s): yield from halving(s, write, own[batch])
 
 # %% ../../nbs/lm/17_scoring.ipynb #61c377eb
 def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, prefix: int, lent: Any, names) -> list[Path]:
