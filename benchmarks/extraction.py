@@ -228,7 +228,7 @@ def bf16(n=16, repeats=5):
         for k, f in ways.items(): times[k].append(timed(f)[1])
     gap = np.abs(out["float32"].logits - out["bfloat16"].logits).max()
     return dict(**c.about, repeats=repeats, **{k: spread(t) for k, t in times.items()}, ratio=spread([a / b for a, b in zip(times["float32"], times["bfloat16"], strict=True)]),
-                gap=float(gap), same_answer=float((out["float32"].pred == out["bfloat16"].pred).mean()))
+                gap=float(gap), same_answer=float((out["float32"].logits.argmax(1) == out["bfloat16"].logits.argmax(1)).mean()))
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------
