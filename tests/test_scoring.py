@@ -68,8 +68,9 @@ def rows(name):
 @functools.cache
 def slowly(name):
     "What is right for `rows`: log-probabilities after each stem, log-likelihood of each branch."
-    model, _ = family(name)
-    return [slow.told(model, r.stem, [0])[0].numpy() for r in rows(name)[0]], [[slow.loglik(model, r.stem, b, (r.skip or [0] * 9)[j]) for j, b in enumerate(r.branches)] for r in rows(name)[0]]
+    return told_slowly(family(name)[0], rows(name)[0])
+
+def told_slowly(model, own): return [slow.told(model, r.stem, [0])[0].numpy() for r in own], [[slow.loglik(model, r.stem, b, (r.skip or [0] * 9)[j]) for j, b in enumerate(r.branches)] for r in own]
 
 def heard(s, rows, group=None):
     "The answers of `listen` in the order of the rows, each once."
@@ -217,6 +218,7 @@ def test_a_sliding_window_is_shared_only_where_it_hides_nothing(monkeypatch):
 
 # ---- models that do not honour what sharing needs
 
+@functools.cache
 def odd(name):
     tok, small = tokenizer(), dict(n_embd=32, n_layer=2, n_head=4)
     if name == 'eager': return of_config(LlamaConfig, tok, attn_implementation='eager', **MISTRAL)
@@ -229,6 +231,9 @@ def odd(name):
     if name == 'gemma': return of_config(GemmaConfig, tok, head_dim=8, **MISTRAL)
     return of_config(GPTNeoConfig, tok, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, attention_types=[[['global', 'local'], 1]], window_size=24)
 
+@functools.cache
+def oddly(name): return told_slowly(odd(name), rows('gpt_neox')[0])
+
 ODD = ['gpt2', 'opt', 'bloom', 'qwen2', 'gemma', 'eager', 'gptj', 'gpt_neo', 'bert']
 
 @pytest.mark.filterwarnings('ignore:.*position_ids.*')
@@ -237,8 +242,7 @@ ODD = ['gpt2', 'opt', 'bloom', 'qwen2', 'gemma', 'eager', 'gptj', 'gpt_neo', 'be
 def test_other_families_are_read_right_whatever_was_read_before(name, first):
     "Letters, then options: what was found out about sharing on rows without branches must not be taken for more."
     own, group = rows('gpt_neox')
-    s = Scorer(odd(name), tokenizer())
-    want = [slow.told(s.model, r.stem, [0])[0].numpy() for r in own], [[slow.loglik(s.model, r.stem, b, (r.skip or [0] * 9)[j]) for j, b in enumerate(r.branches)] for r in own]
+    s, want = Scorer(odd(name), tokenizer()), oddly(name)
     if first == 'letters': same(heard(s, [Row(r.stem) for r in own], group), (want[0], [()] * len(own)), 2e-5)
     if first == 'one branch': heard(s, [Row(r.stem, r.branches[-1:]) for r in own], group)
     same(heard(s, own, group), want, 2e-5)
@@ -287,7 +291,7 @@ def test_only_families_that_are_known_write_from_a_common_cache(monkeypatch):
         s, grown, grow = Scorer(model, tokenizer()), [], scoring._grown
         heard(s, own, group)
         with monkeypatch.context() as m:
-            m.setattr(scoring, '_grown', lambda s, ids: grown.append(len(ids)) or grow(s, ids))
+            m.setattr(scoring, '_grown', lambda s, ids, grown=grown, grow=grow: grown.append(len(ids)) or grow(s, ids))
             paths(s, own, group, 3)
         assert s.share and sorted(grown) == shared
 
@@ -647,18 +651,22 @@ def test_windows_ask_for_every_token_once_and_show_as_much_as_they_can(n, window
 @pytest.mark.parametrize('window, stride', [(None, None), (6, 4), (5, 1), (7, None)])
 @pytest.mark.parametrize('name', ['gpt_neox', 'llama', 'short'])
 def test_every_token_as_the_slow_way_reads_it(name, window, stride, batch_tokens, monkeypatch):
-    model, tok = family(name)
     monkeypatch.setattr(scoring, '_PLACES', 10) # the distributions come in pieces
-    rng = np.random.default_rng(3)
-    texts = [rng.integers(8, len(tok), n).tolist() for n in (20, 1, 6, 2, 13)]
-    s = Scorer(model, tok, batch_tokens=batch_tokens)
+    texts, want = texts_slowly(name, window or 2048, stride or (window or 2048) // 2)
+    s = Scorer(*family(name), batch_tokens=batch_tokens)
     got = {(f.text, t): (f.logprob[j], f.msp[j], f.word[j], f.entropy[j]) for f in every_token(s, texts, window, stride) for j, t in enumerate(f.at.tolist())}
     assert len(got) == sum(len(x) - 1 for x in texts)
-    w = window or 2048
-    for i, x in enumerate(texts):
-        for t, lp, p in slow.every_token(model, x, w, stride or w // 2):
+    for i, of_text in enumerate(want):
+        for t, lp, p in of_text:
             assert_allclose(got[i, t][:2] + got[i, t][3:], [lp, p.max().exp(), -(p.exp() * p).sum()], rtol=0, atol=2e-5)
             assert got[i, t][2] == p.argmax()
+
+@functools.cache
+def texts_slowly(name, window, stride):
+    model, tok = family(name)
+    rng = np.random.default_rng(3)
+    texts = [rng.integers(8, len(tok), n).tolist() for n in (20, 1, 6, 2, 13)]
+    return texts, [list(slow.every_token(model, x, window, stride)) for x in texts]
 
 def test_every_token_of_a_family_whose_head_is_not_known():
     s, x = Scorer(odd('gpt2'), tokenizer(), batch_tokens=30), np.random.default_rng(0).integers(8, 30, 17).tolist()

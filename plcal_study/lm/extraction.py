@@ -457,7 +457,8 @@ def _facts(plan: _Plan, p: Predictions, key: str) -> dict[str, Any]:
     tie = dict(tie_rate=float(p.scores['tie'].mean())) if 'tie' in p.scores else {}
     cut = dict(truncated=int((p.scores['cut'] > 0).sum())) if 'cut' in p.scores else {}
     bits = dict(nll=float(-p.scores['logprob'].mean()), bits_per_byte=float(-p.scores['logprob'].sum() / np.log(2) / p.meta['bytes'])) if 'logprob' in p.scores else {}
-    return dict(plan.job) | dict(confidence=key, n=len(p), job=plan.job, plcal_study=plcal_study.__version__) | here | tie | cut | bits
+    first = dict(model=plan.name) | {k: plan.job[k] for k in ('task', 'split', 'prompt', 'shots', 'mode')} | dict(confidence=key)
+    return first | p.meta | plan.job | dict(n=len(p), job=plan.job, plcal_study=plcal_study.__version__) | here | tie | cut | bits
 
 # %% ../../nbs/lm/19_extraction.ipynb #a156fc28
 def _file(plan: _Plan, key: str) -> str: return _stem(plan) + ('' if key == plan.how.mode else f'-{key}') + '.parquet'

@@ -117,7 +117,8 @@ class Predictions:
     def __post_init__(self): _check(self)
     def __len__(self) -> int: return len(self.conf)
     def __repr__(self) -> str:
-        where = ', '.join(f'{k}={v}' for k, v in self.meta.items())
+        said = [f'{k}={v}' for k, v in self.meta.items() if not isinstance(v, (dict, list))]
+        where = ', '.join(said[:7] + ['…'] * (len(said) > 7))
         k = f', k = {self.logits.shape[1]}' if self.logits is not None else ''
         return f"Predictions({where}: n = {len(self)}{k}, accuracy {self.correct.mean():.3f}, mean confidence {self.conf.mean():.3f})"
 

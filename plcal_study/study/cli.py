@@ -336,7 +336,8 @@ def _extract(a: argparse.Namespace) -> int:
         except (ValueError, MemoryError) as e: # the others go on
             failed += 1
             print(f'plcal: {title}: {e}', file=sys.stderr)
-    print(f'about {clock(seconds)} in all; nothing was written' if a.dry_run and not a.api_base else '' if a.dry_run else f'predictions: {a.out}')
+    if a.dry_run: print('nothing was written' if a.api_base else f'about {clock(seconds)} in all; nothing was written')
+    elif a.out.exists(): print(f'predictions: {a.out}')
     return int(failed > 0)
 
 def _cost(title: str, e) -> float: # seconds
