@@ -51,7 +51,8 @@ def test_a_model_saved_in_the_hubs_layout_comes_back_the_same(family, kind, toke
     more = dict(decoder_input_ids=ids) if family == 't5' and kind == 'encoder' else dict(labels=ids) if family == 't5' and kind == 'seq2seq' else {}
     with torch.no_grad(): a, b = (m(input_ids=ids, **more) for m in (model, again))
     name = 'last_hidden_state' if kind == 'encoder' else 'logits'
-    assert torch.equal(a[name], b[name]) and a[name].std() > 0
+    assert all(torch.equal(x, y) for x, y in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert torch.allclose(a[name], b[name], atol=1e-6) and a[name].std() > 0 # where weights lie in memory moves the last bit on some processors
     assert again.report == dict(new=[], unused=[]) and not again.training and its.get_vocab() == tokenizer.get_vocab()
 
 @pytest.mark.parametrize('family', FAMILIES)
