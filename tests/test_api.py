@@ -502,6 +502,8 @@ def test_a_reply_is_not_taken_for_that_to_another_question(speaker):
             with pytest.raises(ValueError, match="'q0'.* is the reply to another question, mode or model"): read_endpoint(**dict(endpoint=client(server), asked=q, kept=kept) | change)
         kept.clear(); read_endpoint(client(server), q, 'answer', 5, kept=kept)
         with pytest.raises(ValueError, match='is the reply to another'): read_endpoint(client(server), q, 'answer', 6, kept=kept)
+        kept.clear(); read_endpoint(short := client(server, chat=False, top=1), q, kept=kept) # the same request as for an answer of one token
+        with pytest.raises(ValueError, match='is the reply to another'): read_endpoint(short, q, 'answer', 1, kept=kept)
 
 def test_no_more_than_the_workers_ask_at_once_and_order_stays(speaker):
     q = ask_about()
@@ -532,6 +534,8 @@ def test_the_key_is_sent_and_shown_nowhere(speaker, monkeypatch, capsys):
     shown = [repr(e), str(e), repr(p), json.dumps(p.meta), json.dumps(kept), str(gone.value), repr(gone.value), str(wrong.value), repr(wrong.value), str(echo.value), *capsys.readouterr()]
     for secret in (KEY, 'pass-word', 'to-ken'): assert not [s for s in shown if secret in s], secret
     assert p.meta['base'] == server.base
+    long = api._piece('x ' * 96 + KEY + ' y' * 99, e)
+    assert len(long) == 200 and long.startswith('x x') and '*** y' in long and 'sk-' not in long
 
 @pytest.mark.parametrize('key', ['sk-a\nsk-b', 'sk a', 'sk-é'])
 def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key):

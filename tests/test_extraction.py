@@ -798,3 +798,13 @@ def test_a_decoder_completes_stories_in_every_mode(decoder):
         want = parse_answer(whole, TALES.options[i]).option
         assert p.scores['option'][i] == (-1 if want is None else want)
     if name == 'stories260K': assert found['raw'].correct.sum() >= 2
+
+def test_a_piece_without_logits_leaves_none_to_the_whole():
+    "An endpoint that told no letter in some piece: its answers are kept, and no logits are made up for them."
+    from plcal_study.lm.prompts import Asked
+    from plcal_study.measure.predictions import from_grades, from_logits
+    q = Asked(np.array(['a', 'b', 'c']), ['?'] * 3, [('x', 'y')] * 3, np.array([0, 1, 0]), None, None, {}, np.zeros(3, int), {})
+    parts = [from_grades([0.], [False], ['c'], unparseable=np.array([1.])), from_logits(np.log([[.9, .1], [.3, .7]]), np.array([0, 1]), ['a', 'b'], unparseable=np.zeros(2))]
+    p = extraction._join(parts, q)
+    assert p.logits is None and p.uid.tolist() == ['a', 'b', 'c'] and p.scores['unparseable'].tolist() == [0, 0, 1]
+    np.testing.assert_allclose(p.conf, [.9, .7, 0.])

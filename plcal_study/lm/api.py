@@ -372,7 +372,7 @@ def _jobs(endpoint: Endpoint, asked: Asked, i: int, mode: str, max_tokens: int) 
         asks = [(plain | dict(prompt=text, echo=True, logprobs=1), partial(option_of, prompt=text, span=span)) for text, span in pairs]
     elif endpoint.chat: path, asks = '/chat/completions', [(common | dict(messages=[dict(role='user', content=prompt)], logprobs=True, top_logprobs=n), read)]
     else: asks = [(plain | dict(prompt=prompt, logprobs=n), read)]
-    of = hashlib.sha256(json.dumps([path, [payload for payload, _ in asks]], sort_keys=True).encode()).hexdigest()[:16]
+    of = hashlib.sha256(json.dumps([mode, [payload for payload, _ in asks]], sort_keys=True).encode()).hexdigest()[:16]
     return [_Job(str(asked.uid[i]), of, str(j), path, payload, how) for j, (payload, how) in enumerate(asks)]
 
 # %% ../../nbs/lm/18_api.ipynb #ba0f1baa

@@ -441,7 +441,7 @@ def _join(parts: Sequence[Predictions], q: Asked) -> Predictions:
     uid, cluster = stack(lambda p: p.uid), None if parts[0].cluster is None else stack(lambda p: p.cluster)
     own = uid if uid[0] in place or cluster is None else cluster # a row a token: its text is its cluster
     order = np.argsort([place[u] for u in own], kind='stable')
-    most = max(0 if p.logits is None else p.logits.shape[1] for p in parts)
+    most = 0 if any(p.logits is None for p in parts) else max(p.logits.shape[1] for p in parts) # type: ignore[union-attr] # an endpoint may have told no letter in some piece
     logits = stack(lambda p: np.pad(p.logits, ((0, 0), (0, most - p.logits.shape[1])), constant_values=np.nan))[order] if most else None
     names = dict.fromkeys(n for p in parts for n in p.scores) # a place that no question of a piece has holds no mass
     scores = {n: stack(lambda p, n=n: p.scores.get(n, np.zeros(len(p))))[order] for n in names}
