@@ -18,7 +18,7 @@ disturbs less than the clock on the wall.  Both sides are used as they would be 
 reading less.  Seconds depend on the number of questions a little: what is read once, as a common beginning, weighs less the more
 there are; `--times 4` asks four times as many.  With names, or another number, nothing is written.  `--gpu` measures tokens per
 second of letters on a GPU and the share of the rate of a bare matrix product; without one it says so and measures nothing."""
-import argparse, json, os, platform, resource, statistics, subprocess, sys, time, warnings
+import argparse, json, os, platform, statistics, subprocess, sys, time, warnings
 
 for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"): os.environ.setdefault(f"{name}_NUM_THREADS", "1")
 os.environ |= dict(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error")
@@ -34,9 +34,10 @@ from tokenizers import Tokenizer, decoders, models as tokens, pre_tokenizers, tr
 from transformers import PreTrainedTokenizerFast
 from plcal_study.lm import models
 from plcal_study.lm.examples import Examples, Task
-from plcal_study.lm.extraction import extract, read_answer, read_letters, read_options
+from plcal_study.lm.extraction import extract, peak_memory, read_answer, read_letters, read_options
 from plcal_study.lm.prompts import answer_place, ask, parse_answer, take_asked
 from plcal_study.lm.scoring import Scorer, encode, listen
+from training import matmul_rate, spread
 
 results = Path(__file__).resolve().parent / "results"
 SIZES = {"5M": (4, 256, 4), "30M": (8, 512, 8)}
@@ -216,8 +217,6 @@ def measure(name, repeats, times):
                 ratio=spread([q / p for p, q in zip(took["ours"], took["peer"], strict=True)]), products=dict(ours=share, peer=peer_share),
                 check=dict(what=compared, gap=float(gap), within=WITHIN, agree=bool(gap <= WITHIN)))
 
-def spread(x): return dict(median=statistics.median(x), min=min(x), max=max(x))
-
 def bf16(n=16, repeats=5):
     "Letters in bfloat16 and in float32."
     c = Case("5M", n)
@@ -232,19 +231,13 @@ def bf16(n=16, repeats=5):
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------
-def peak():
-    "The largest memory of this process so far; what the system says of its usage counts the parent that started it, so Linux is asked otherwise."
-    status = Path("/proc/self/status")
-    if status.exists(): return next(1024 * int(x.split()[1]) for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
 def remember(n):
     "The peak of this process, which extracts letters of n questions with a small model; run in a process of its own."
     task, tokenizer = world(n)
     s = Scorer(models.build("gpt_neox", (2, 64, 2), tokenizer, "causal", vocab_size=4096), tokenizer, 2048)
-    start, begun = peak(), time.process_time()
+    start, begun = peak_memory(), time.process_time()
     extract(s, task, "letters", progress=False)
-    return dict(questions=n, start=start, peak=peak(), seconds=time.process_time() - begun)
+    return dict(questions=n, start=start, peak=peak_memory(), seconds=time.process_time() - begun)
 
 def memory(sizes=(500, 5000)):
     found = [json.loads(subprocess.run([sys.executable, __file__, "--memory", str(n)], check=True, capture_output=True, text=True).stdout.splitlines()[-1]) for n in sizes]
@@ -252,16 +245,6 @@ def memory(sizes=(500, 5000)):
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
-def gpu_rate(n=8192, repeats=20):
-    "Floating-point operations per second of a bf16 matrix product."
-    a, b = (torch.randn(n, n, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(3): a @ b
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    for _ in range(repeats): a @ b
-    torch.cuda.synchronize()
-    return 2 * n**3 * repeats / (time.perf_counter() - begun)
-
 def gpu(size="410m", n=2048, batch_tokens=16_384):
     "Tokens per second of letters by a Pythia in bf16, and 2 operations per parameter and token as a share of the rate of a matrix product."
     if not torch.cuda.is_available(): return dict(measured=False, why="no GPU on this machine")
@@ -274,7 +257,7 @@ def gpu(size="410m", n=2048, batch_tokens=16_384):
     read_letters(s, q)
     torch.cuda.synchronize()
     seconds, read = time.perf_counter() - begun, sum(map(len, tokenizer(q.prompt)["input_ids"]))
-    inner, rate = sum(p.numel() for p in model.base_model.layers.parameters()), gpu_rate()
+    inner, rate = sum(p.numel() for p in model.base_model.layers.parameters()), matmul_rate()
     return dict(measured=True, device=torch.cuda.get_device_name(), model=f"gpt_neox {size}", parameters=models.count(model)[1], questions=n, batch_tokens=batch_tokens, tokens_per_second=read / seconds,
                 matmul_flops=rate, share=2 * inner * read / seconds / rate, peak_memory=torch.cuda.max_memory_allocated())
 

@@ -1,5 +1,6 @@
 "Models against transformers' own forward, hand-written prompts, two real decoders and one real encoder."
 import math, os
+from copy import deepcopy
 from pathlib import Path
 import numpy as np
 import pytest
@@ -49,10 +50,10 @@ def test_a_model_saved_in_the_hubs_layout_comes_back_the_same(family, kind, toke
     again, its = load(tmp_path / 'm', kind, **labels)
     ids = torch.tensor([its('a fine film')['input_ids'] + [its.eos_token_id]])
     more = dict(decoder_input_ids=ids) if family == 't5' and kind == 'encoder' else dict(labels=ids) if family == 't5' and kind == 'seq2seq' else {}
-    with torch.no_grad(): a, b = (m(input_ids=ids, **more) for m in (model, again))
+    with torch.no_grad(): a, b = (deepcopy(m)(input_ids=ids, **more) for m in (model, again)) # copied, as where weights lie in memory moves the last bit on some processors
     name = 'last_hidden_state' if kind == 'encoder' else 'logits'
     assert all(torch.equal(x, y) for x, y in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
-    assert torch.allclose(a[name], b[name], atol=1e-6) and a[name].std() > 0 # where weights lie in memory moves the last bit on some processors
+    assert torch.equal(a[name], b[name]) and a[name].std() > 0
     assert again.report == dict(new=[], unused=[]) and not again.training and its.get_vocab() == tokenizer.get_vocab()
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/lm/19_extraction.ipynb #9ef8dfd6
 from __future__ import annotations
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +20,13 @@ from .api import Endpoint, read_endpoint
 from .examples import Examples, Task, take
 from .models import _plain
 from .prompts import LETTERS, PROMPTS, Asked, Prompt, answer_place, ask, parse_answer, settled, take_asked
-from .scoring import Scorer, check_logits, encode, every_token, greedy, listen, of_words, pooled, spelt
+from .scoring import Heard, Row, Scorer, check_logits, encode, every_token, greedy, listen, of_words, pooled, spelt
 from .tasks import load_task
 
 # %% auto #0
 __all__ = ['P_TRUE', 'DTYPES', 'KEYS', 'ASKED_BY', 'read_letters', 'read_options', 'read_answer', 'rotated', 'read_permuted',
            'position_bias', 'read_cloze', 'read_tokens', 'add_p_true', 'open_model', 'fingerprint', 'How', 'extract',
-           'Estimate', 'estimate']
+           'peak_memory', 'Estimate', 'estimate']
 
 # %% ../../nbs/lm/19_extraction.ipynb #7d0638ef
 def _labelled(q: Asked) -> np.ndarray: # (n,) int
@@ -55,6 +55,16 @@ def _next_is_letter(s: Scorer, prompt: str, letters: str, tokens: list[list[int]
     for x, branch, n, ids in zip(letters, rows[0].branches, rows[0].skip or [0] * len(letters), tokens, strict=True):
         if branch[n] not in ids: raise ValueError(f"after this prompt the letter {x} is not one token but {s.tokenizer.convert_ids_to_tokens(branch[n:])}, so the next token cannot be a letter; use a prompt that ends in a line break ('first', 'second'), or mode 'options'")
 
+# %% ../../nbs/lm/19_extraction.ipynb #12f90d34
+def _words(s: Scorer, q: Asked, rows: Sequence[Row], each: Callable[[Heard], None]) -> dict[str, np.ndarray]: # (n,) each: what `of_words` says
+    "Read rows once: what is known of the next word after every prompt; `each` sees every batch too."
+    facts: dict[str, np.ndarray] = {}
+    for h in listen(s, rows, q.group):
+        check_logits(h.stem, q.uid[h.rows])
+        for name, x in of_words(h.stem).items(): facts.setdefault(name, np.empty(len(q)))[h.rows] = x.cpu().numpy()
+        each(h)
+    return facts
+
 # %% ../../nbs/lm/19_extraction.ipynb #5a4f4757
 class _Stems(NamedTuple):
     "What is known at the end of every prompt."
@@ -66,13 +76,9 @@ def _stems(s: Scorer, q: Asked, truncate: bool, letters: str) -> tuple[_Stems, n
     rows, lost = encode(s, q.prompt, names=q.uid.tolist(), truncate=truncate)
     tokens = spelt(s, letters)
     _next_is_letter(s, q.prompt[0], letters, tokens)
-    facts: dict[str, np.ndarray] = {}
     found = np.empty((len(q), len(letters)), np.float32)
-    for h in listen(s, rows, q.group):
-        check_logits(h.stem, q.uid[h.rows])
-        for name, x in of_words(h.stem).items(): facts.setdefault(name, np.empty(len(q)))[h.rows] = x.cpu().numpy()
-        found[h.rows] = pooled(h.stem, tokens).cpu().numpy()
-    return _Stems(facts, found), lost
+    def each(h): found[h.rows] = pooled(h.stem, tokens).cpu().numpy()
+    return _Stems(_words(s, q, rows, each), found), lost
 
 # %% ../../nbs/lm/19_extraction.ipynb #eddde375
 def read_letters(
@@ -112,11 +118,10 @@ def read_options(
     "The log-likelihood of each option's whole text, as it is and divided or compared in four ways; raises `ValueError` for an empty option and as `read_letters`."
     k, texts, _ = _choices(q), _continued(q), _labelled(q)
     rows, lost = encode(s, q.prompt, texts, q.uid.tolist(), truncate)
-    loglik, facts = np.full((len(q), k.max()), np.nan), dict[str, np.ndarray]()
-    for h in listen(s, rows, q.group):
-        check_logits(h.stem, q.uid[h.rows])
-        for name, x in of_words(h.stem).items(): facts.setdefault(name, np.empty(len(q)))[h.rows] = x.cpu().numpy()
+    loglik = np.full((len(q), k.max()), np.nan)
+    def each(h):
         for i, own in zip(h.rows, h.loglik, strict=True): loglik[i, :k[i]] = own
+    facts = _words(s, q, rows, each)
     def table(rows): return np.array([np.pad(np.asarray(r, float), (0, k.max() - len(r)), constant_values=np.nan) for r in rows])
     by = dict(char=table([[len(o) for o in own] for own in q.options]), byte=table([[len(o.encode()) for o in own] for own in q.options]),
               token=table([[len(b) - n for b, n in zip(r.branches, r.skip or [0] * len(r.branches), strict=True)] for r in rows]))
@@ -218,11 +223,9 @@ def read_cloze(
     "What completes a statement; raises `ValueError` for statements without an answer and as `read_letters`."
     truth = _truths(q)
     rows, lost = encode(s, q.prompt, [[t if p[-1:].isspace() else f' {t}'] for p, t in zip(q.prompt, truth, strict=True)], q.uid.tolist(), truncate)
-    facts, loglik = dict[str, np.ndarray](), np.empty(len(q))
-    for h in listen(s, rows, q.group):
-        check_logits(h.stem, q.uid[h.rows])
-        for name, x in of_words(h.stem).items(): facts.setdefault(name, np.empty(len(q)))[h.rows] = x.cpu().numpy()
-        loglik[h.rows] = [x[0] for x in h.loglik]
+    loglik = np.empty(len(q))
+    def each(h): loglik[h.rows] = [x[0] for x in h.loglik]
+    facts = _words(s, q, rows, each)
     wanted = [r.branches[0] for r in rows]
     truths = q.posterior if q.posterior is not None else np.empty(0)
     values = [_values(s, q, i) for i in range(len(q))] if q.posterior is not None else None
@@ -253,7 +256,7 @@ def read_tokens(
     "Was the model's first choice the next token, and how sure was it? For causal models; raises `ValueError` for texts of one token."
     start = s.before or [s.start]
     texts = [start + ids for ids in models._ids(s.tokenizer, q.prompt)]
-    found = [t for t in every_token(s, texts, window, stride)]
+    found = list(every_token(s, texts, window, stride))
     if not found: raise ValueError("no text has a token after the first, so nothing can be predicted")
     found.sort(key=lambda t: (t.text, t.at[0]))
     said = np.concatenate([np.array(texts[t.text])[t.at] for t in found])
@@ -268,7 +271,7 @@ P_TRUE = Prompt('p_true', '{examples}Question: {question}\nIs the proposed answe
 def add_p_true(
     s: Scorer,
     p: Predictions,         # with logits over options, or scores['option'] as of `read_answer`
-    e: Examples,            # the same questions, in any order
+    e: Examples,            # the questions, in any order; there may be more
     task: Task,             # gives the options where rows have none
     chat: bool | None = None, # as for `ask`
     truncate: bool = False, # cut a prompt that is too long at its beginning
@@ -390,7 +393,7 @@ class _Plan:
     chunks: list[np.ndarray]    # rows, the longest first
     folder: Path | None
 
-_CHUNK = 256 # questions of a piece
+_CHUNK = 64 # questions of a piece: what the bar shows at a time, and at most what an interruption costs
 
 # %% ../../nbs/lm/19_extraction.ipynb #fbd7a443
 def _prepare(reader, task: str | Task, how: How, name: str | None, data: str | Path | None, out: str | Path | None) -> _Plan:
@@ -429,9 +432,7 @@ def _read(plan: _Plan, rows: np.ndarray, kept: dict | None = None) -> dict[str, 
     elif how.mode == 'cloze': out = read_cloze(s, q, how.truncate)
     else: out = read_tokens(s, q, how.window, how.stride)
     if not how.p_true: return out
-    e = plan.task[how.split]
-    at = {u: i for i, u in enumerate(e.uid)}
-    return {k: add_p_true(s, p, take(e, [at[u] for u in q.uid]), plan.task, how.chat, how.truncate) for k, p in out.items()}
+    return {k: add_p_true(s, p, plan.task[how.split], plan.task, how.chat, how.truncate) for k, p in out.items()}
 
 # %% ../../nbs/lm/19_extraction.ipynb #a25313b8
 def _join(parts: Sequence[Predictions], q: Asked) -> Predictions:
@@ -562,6 +563,12 @@ def _pieces(plan: _Plan, parts: Path | None, progress: bool) -> list[dict[str, P
         except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted; {sum(len(r) for r in plan.chunks[:len(out)]):,} of {where}' + (f': {parts}' if parts else '')) from None
     return out
 
+# %% ../../nbs/lm/19_extraction.ipynb #eee4cc76
+def peak_memory() -> float: # bytes
+    "The peak of this process; on Linux not by `getrusage`, which keeps the peak of the process that started this one."
+    with suppress(OSError): return 1024. * int(re.findall(r'VmHWM:\s+(\d+)', Path('/proc/self/status').read_text())[0])
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024))
+
 # %% ../../nbs/lm/19_extraction.ipynb #16b9d60c
 class Estimate(NamedTuple):
     "What an extraction would cost."
@@ -595,5 +602,4 @@ def estimate(
     begun = time.perf_counter()
     _read(plan, rows)
     rate = (time.perf_counter() - begun) / count[rows].sum()
-    peak = torch.cuda.max_memory_allocated() if s.device.type == 'cuda' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-    return Estimate(len(q), int(count.sum()), float(rate * count.sum()), float(peak))
+    return Estimate(len(q), int(count.sum()), float(rate * count.sum()), float(torch.cuda.max_memory_allocated() if s.device.type == 'cuda' else peak_memory()))
