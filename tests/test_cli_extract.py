@@ -102,6 +102,12 @@ def test_faults_are_one_line(folder, tmp_path, capsys, monkeypatch, change, says
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith('plcal:')]
     assert len(lines) == 1 and says in lines[0]
 
+def test_every_token_of_a_text_in_windows_of_ones_choice(folder, tmp_path, capsys):
+    for out, more in (('a', []), ('b', ['--window', '4', '--stride', '1'])): assert main(['extract', '--model', folder, '--task', 'toy', '--mode', 'tokens', '--out', str(tmp_path / out), *more]) == 0
+    a, b = (load(tmp_path / x / 'toy-tiny-text-0shot-tokens.parquet') for x in 'ab')
+    assert a.uid.tolist() == b.uid.tolist() and b.meta['window'] == 4 and not np.allclose(a.scores['logprob'], b.scores['logprob'])
+    assert main(['extract', '--model', folder, '--task', 'toy', '--mode', 'tokens', '--window', '1', '--out', str(tmp_path / 'c')]) == 1 and 'window must be a whole number of at least 2' in capsys.readouterr().err
+
 def test_without_the_extra_the_way_out_is_named(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     assert main(['extract', '--model', 'm', '--task', 'toy']) == 1

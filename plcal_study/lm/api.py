@@ -71,6 +71,7 @@ def _shown(base: str) -> str:
     if (parts := _parts(base)) is None: return '(not shown, as it may hold a secret)' if set('@?#') & set(str(base)) else str(base)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
+# %% ../../nbs/lm/18_api.ipynb #9fb4b5ff
 def _key(endpoint: Endpoint) -> str | None:
     "The key, or None where there is none; raises `ValueError` for one that no header can hold."
     key = (os.environ.get('OPENAI_API_KEY', '') if endpoint.key is None else endpoint.key).strip()
@@ -96,6 +97,7 @@ class Reply(NamedTuple):
     top: list[list[tuple[bytes, float]]]  # at each place the likeliest tokens, without those that are not told
     offsets: list[int]                    # characters before each token, as the server counts them; [] in a chat
 
+# %% ../../nbs/lm/18_api.ipynb #fec05211
 def _bytes(token: str, raw: Sequence[int] | None = None) -> bytes:
     "A token as bytes: as they are given, or from its text, where OpenAI writes bytes:\\xe2 for a part of a character."
     if raw is not None: return bytes(raw)
@@ -127,6 +129,7 @@ def reply_of(
     if text.strip() and not reply.tokens and not held: raise EndpointError(_NONE)
     return reply
 
+# %% ../../nbs/lm/18_api.ipynb #a4b42b82
 def _chat(text: str, content: Sequence[Mapping]) -> Reply:
     "The tokens of a chat completion."
     def likeliest(t): return [(_bytes(x['token'], x.get('bytes')), p) for x in t.get('top_logprobs') or [] if (p := _nats(x['logprob'])) is not None and p > _UNTOLD]
@@ -154,6 +157,7 @@ class Letters(NamedTuple):
     missing: int            # letters that are not told, 0 … k
     undecided: bool         # could the rest make another letter the likeliest?
 
+# %% ../../nbs/lm/18_api.ipynb #567a42f2
 def letters_of(
     first: Sequence[tuple[str, float]], # tokens told for the first place, with their logprobs in nats
     k: int,                             # letters, 1 to 26
@@ -277,6 +281,7 @@ def _piece(body: str, endpoint: Endpoint) -> str:
         if secret: said = str(said).replace(secret, '***')
     return ' '.join(str(said).split())[:200] or 'nothing'
 
+# %% ../../nbs/lm/18_api.ipynb #3e426e49
 def _refusal(status: int, piece: str, endpoint: Endpoint) -> str:
     "What a status means that asking again would not change, and what to do."
     if status in (401, 403): todo = "the key is refused" if _key(endpoint) else "it wants a key, and none was given"; todo += ": set the variable OPENAI_API_KEY, or Endpoint(key=…)"
@@ -286,6 +291,7 @@ def _refusal(status: int, piece: str, endpoint: Endpoint) -> str:
     else: todo = "the request is refused as it is"
     return f"status {status}, {todo} (it says: {piece})"
 
+# %% ../../nbs/lm/18_api.ipynb #9e3e542d
 def _pause(after: str | None, tries: int, wait: float) -> float: # seconds
     "How long to wait before another try: what the server asks for, else twice as long each time."
     try: return max(0., float(after or '')) if math.isfinite(float(after or '')) else math.inf
@@ -332,6 +338,7 @@ def _try(line: _Line, path: str, payload: Mapping[str, Any]) -> tuple[Any, str, 
     if status < 500 and status not in _AGAIN: raise EndpointError(_refusal(status, piece, e))
     return None, f"status {status}{', too many requests: lower workers, or come back later' if status == 429 else ''} (it says: {piece})", r.headers.get('retry-after')
 
+# %% ../../nbs/lm/18_api.ipynb #a51a7ca3
 def _post(line: _Line, path: str, payload: Mapping[str, Any]) -> Any:
     "The parsed answer, after as many tries as it takes; raises `EndpointError`."
     e = line.endpoint
@@ -355,6 +362,7 @@ class _Job(NamedTuple):
     payload: dict[str, Any]
     read: Callable[[Any], dict[str, Any]] # from the answer to what is kept
 
+# %% ../../nbs/lm/18_api.ipynb #41ad5ccb
 def _options_at(prompt: str, option: str) -> tuple[str, str]: # what is sent; its end that is the option
     "A question with an option behind it: one space between them, or the white space that the question ends in."
     begin = prompt.rstrip()
@@ -392,6 +400,7 @@ def _one(line: _Line, job: _Job, kept: dict[str, dict]) -> str | None: # the uid
     kept.setdefault(job.uid, dict(of=job.of, parts={}))['parts'][job.part] = found | (dict(server=about) if about else {})
     return job.uid
 
+# %% ../../nbs/lm/18_api.ipynb #f49ddffb
 def _gather(endpoint: Endpoint, todo: Sequence[_Job], kept: dict[str, dict], done: int, total: int, progress: Callable[[int, int], None] | None) -> None:
     "Do all requests, `workers` at a time, in their order."
     http, key, left = _client(), _key(endpoint), dict[str, int]()
@@ -422,6 +431,7 @@ def _truth(asked: Asked, pred: np.ndarray) -> dict[str, np.ndarray]: # true_post
     if asked.posterior is None: return {}
     return dict(true_posterior=np.where(pred < 0, 0, asked.posterior[np.arange(len(pred)), pred]))
 
+# %% ../../nbs/lm/18_api.ipynb #7e82bf35
 def _tie(x: np.ndarray) -> np.ndarray: # (n,) bool
     "Are the two largest values of a row equal?"
     top = np.sort(np.nan_to_num(x, nan=-np.inf), 1)
@@ -432,6 +442,7 @@ def _scored(logits: np.ndarray, asked: Asked, meta: Mapping, **scores: np.ndarra
     p = probs_of(logits)
     return from_logits(logits, np.asarray(asked.label), asked.uid, meta, asked.cluster, margin=margin(p), entropy=entropy(p), tie=_tie(logits), **scores, **_truth(asked, np.nanargmax(logits, 1)))
 
+# %% ../../nbs/lm/18_api.ipynb #8efdac01
 def _graded(conf: np.ndarray, pred: np.ndarray, asked: Asked, meta: Mapping, **scores: np.ndarray) -> Predictions:
     "Predictions without logits; no answer (-1) is a wrong one."
     return from_grades(conf, pred == asked.label, asked.uid, meta, asked.cluster, unparseable=pred < 0, **scores, **_truth(asked, pred))
@@ -448,6 +459,7 @@ def _letters(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[str,
     pred = np.where(none, -1, p.argmax(1))
     return dict(letters=_graded(np.where(none, 0, p.max(1)), pred, asked, meta, margin=margin(p), entropy=entropy(p), tie=_tie(p), **scores))
 
+# %% ../../nbs/lm/18_api.ipynb #e7cabcae
 def _answers(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[str, Predictions]:
     "Mode 'answer'."
     said = [answer_of(p['0'], o) for p, o in zip(parts, asked.options, strict=True)]
@@ -482,6 +494,7 @@ def _check(endpoint: Endpoint, asked: Asked, mode: str, max_tokens: int) -> None
     if mode == 'letters' and known is not None and not known.lettered: raise ValueError(f"prompt {known.name!r} shows no letters, so none can be read; ask in mode 'options', or with a prompt such as 'plain'")
     if mode != 'options' and endpoint.chat and asked.meta.get('chat'): raise ValueError("the questions went through a chat template already, and /chat/completions would put them through another; use ask(…, chat=False), or Endpoint(chat=False)")
 
+# %% ../../nbs/lm/18_api.ipynb #d37703ba
 def _meta(endpoint: Endpoint, asked: Asked, mode: str, max_tokens: int, parts: Sequence[Mapping]) -> dict[str, Any]:
     "Coordinates of the predictions: those of the questions, and where they were asked."
     chat = mode != 'options' and endpoint.chat

@@ -339,6 +339,7 @@ def _row(world: FactWorld, quiz: bool | None, last: int, done: tuple[int, ...]) 
         kept[key] = (w := np.flatnonzero(p)), p[w]
     return kept[key]
 
+# %% ../../nbs/lm/11_facts.ipynb #d717dc51
 def _walk(world: FactWorld, text: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     "The row of `_row` before each word of a text, and one after the last."
     if not isinstance(text, str): raise ValueError(f"text must be a str, got {text!r}")
@@ -359,6 +360,7 @@ def _walk(world: FactWorld, text: str) -> Iterator[tuple[np.ndarray, np.ndarray]
             elif done[-2:] in names: last, on = -1, names[done[-2:]] # the name is known: what was before matters no more
     yield _row(world, quiz, last, done)
 
+# %% ../../nbs/lm/11_facts.ipynb #eb716d82
 def next_token_posterior(
     world: FactWorld,
     text: str,      # a document of this world, or its beginning; '' too

@@ -276,6 +276,7 @@ class TextClassifier(Trainable):
         if all('label' in r for r in rows): batch['label'] = torch.tensor([r['label'] for r in rows])
         return batch
 
+# %% ../../nbs/lm/12_models.ipynb #6767bc70
 def _column(e: Examples, name: str) -> np.ndarray:
     "A text column of the examples: a, b, or one of `extra`."
     v = getattr(e, name) if name in ('a', 'b') else e.extra.get(name)

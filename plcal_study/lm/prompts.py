@@ -27,6 +27,7 @@ def _holes(text: str) -> set[str]:
         if form or how or not name.isidentifier(): raise ValueError(f"{{{name}}} in {text!r} is no plain name; write a brace that is meant as text twice")
     return {name for name, _, _ in parts}
 
+# %% ../../nbs/lm/16_prompts.ipynb #45471a61
 def _braced(names: set[str]) -> str: return ' '.join(f'{{{n}}}' for n in sorted(names)) or 'none'
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def letters(
     if k < 1: raise ValueError(f"a question needs at least one option to have a letter, got {k}")
     return LETTERS[:k]
 
+# %% ../../nbs/lm/16_prompts.ipynb #4c1e091b
 def options_of(
     e: Examples,
     task: Task,
@@ -105,6 +107,7 @@ def _question(prompt: Prompt, e: Examples, options: Sequence[tuple[str, ...]], i
         else: raise ValueError(f"prompt {prompt.name!r} has {{{h}}}, and there is no such column; there are {', '.join(['a', *e.extra])}")
     return prompt.question.format(**cells)
 
+# %% ../../nbs/lm/16_prompts.ipynb #2740ccac
 def write(
     prompt: Prompt,
     e: Examples,
@@ -146,6 +149,7 @@ def _own(train: Examples, clusters, shots: int, others: Sequence[int]) -> dict[s
         if c in own and len(own[c]) < shots: own[c].append(i)
     return {c: (rows + [i for i in others if i not in rows])[:shots] for c, rows in own.items()} if all(own.values()) else {}
 
+# %% ../../nbs/lm/16_prompts.ipynb #4ff19223
 def _fixed(prompt: Prompt, task: Task, split: str, q: Examples, shots: int, seed: int) -> tuple[list[str], np.ndarray, str]:
     "The same examples for all, or those of each question's cluster: their texts, the text of each question, and where they are from."
     pool = _pool(task, split)
@@ -157,6 +161,7 @@ def _fixed(prompt: Prompt, task: Task, split: str, q: Examples, shots: int, seed
         return [_solved(prompt, e, options, own[c]) for c in number], np.array([number[c] for c in q.cluster]), f'{pool}, by cluster'
     return [_solved(prompt, e, options, drawn)], np.zeros(len(q), int), pool
 
+# %% ../../nbs/lm/16_prompts.ipynb #72149b39
 def _each(prompt: Prompt, task: Task, split: str, q: Examples, shots: int, seed: int) -> tuple[list[str], np.ndarray, str]:
     "Examples of its own for every question, from its own split, never itself."
     e, told = task[split], list[str]()
@@ -187,6 +192,7 @@ class Asked:
 
     def __len__(self) -> int: return len(self.uid)
 
+# %% ../../nbs/lm/16_prompts.ipynb #97214795
 def take_asked(
     q: Asked,
     rows, # (n,) bool mask, or (m,) int row numbers, or a slice
@@ -250,6 +256,7 @@ def _earliest(text: str, targets: Sequence[str]) -> tuple[int, int] | None: # (c
     "The target that occurs first in a text; of several at one place the first of them."
     return min(((at, j) for j, t in enumerate(targets) if (at := text.find(t)) >= 0), default=None)
 
+# %% ../../nbs/lm/16_prompts.ipynb #9afd9f1c
 def parse_answer(
     text: str,              # what the model said
     options: Sequence[str], # as they were shown, at most 26
@@ -270,6 +277,7 @@ def answer_place(
     found = _earliest(text, [f'{x}.' for x in marks]) or _earliest(text, [*options, *marks])
     return found[0] if found else None
 
+# %% ../../nbs/lm/16_prompts.ipynb #d7912a8a
 def settled(
     text: str, # what the model has said so far
     k: int,    # options, 1 to 26

@@ -128,6 +128,8 @@ def _extraction(parts, shared: argparse.ArgumentParser) -> None:
     x.add_argument('--truncate', action='store_true', help='cut a prompt that is too long at its beginning, instead of refusing it')
     x.add_argument('--p-true', action='store_true', help='ask in a second pass whether the answer is true')
     x.add_argument('--max-tokens', type=int, default=100, metavar='N', help='of an answer; default: %(default)s')
+    x.add_argument('--window', type=int, metavar='N', help='tokens read at once in mode tokens; default: what the model takes, at most 2048')
+    x.add_argument('--stride', type=int, metavar='N', help='tokens that a further window adds; default: half a window')
     _machine(x)
 
 # %% ../../nbs/study/35_cli.ipynb #cafa7559
@@ -327,7 +329,7 @@ def _extract(a: argparse.Namespace) -> int:
     reader = _opened(a, list(asked[0].a[:32]))
     failed, seconds = 0, 0.
     for task, prompt, shots in itertools.product(tasks, a.prompt, a.shots):
-        how = dict(mode=a.mode, prompt=prompt, shots=shots, split=a.split, limit=a.limit, seed=a.seed, draw=a.draw, chat=a.chat, truncate=a.truncate, p_true=a.p_true, max_tokens=a.max_tokens)
+        how = dict(mode=a.mode, prompt=prompt, shots=shots, split=a.split, limit=a.limit, seed=a.seed, draw=a.draw, chat=a.chat, truncate=a.truncate, p_true=a.p_true, max_tokens=a.max_tokens, window=a.window, stride=a.stride)
         title = f'{task.name}, {prompt or "its own"} prompt, {shots} shots, {a.mode}'
         try:
             if a.dry_run: seconds += _cost(title, estimate(reader, task, **how))

@@ -43,6 +43,7 @@ _LARGE = dict(entities=400, relations=8, random_relations=3, values=10, zipf=2.)
 WORLD: dict[str, dict] = dict(smoke=_SMALL, laptop=_SMALL, colab=_LARGE, paper=_LARGE)
 _UNSEEN = .15 # share of the questions on facts that were never told, where there are any
 
+# %% ../../nbs/study/32_ladder.ipynb #287e35a2
 def grid(
     scale: str,    # 'smoke', 'laptop', 'colab' or 'paper'
 ) -> list[Run]:
@@ -51,6 +52,7 @@ def grid(
     return [Run(question='q5', part='decoder', task='facts', model='llama', init='random', size=z, epochs=EPOCHS[scale], batch=16 if scale in ('smoke', 'laptop') else 64, lr=_lr(z), seed=s, scale=scale)
             for s in range(SEEDS[scale]) for z in SIZES[scale]]
 
+# %% ../../nbs/study/32_ladder.ipynb #01f8aa69
 def _lr(size: str) -> float: # at its highest
     "The learning rate for a width: falls as models grow."
     return 4e-3 if (width := _shape(size)[1]) <= 64 else 3e-3 if width <= 128 else 1e-3
@@ -136,6 +138,7 @@ def words_of(
     out[tokenizer.eos_token_id] = len(world.words)
     return out
 
+# %% ../../nbs/study/32_ladder.ipynb #f862b52f
 def readings(
     s,          # a `Scorer`
     run: Run,
@@ -160,6 +163,7 @@ def decoder_of(run: Run): # model and tokenizer, before training
     tokenizer = testbed.train_tokenizer(words, keep=words, frame='bos')
     return models.build(run.model, (layers, width, max(1, width // 32)), tokenizer, 'causal', seed=run.seed), tokenizer
 
+# %% ../../nbs/study/32_ladder.ipynb #2b28f163
 def work(
     run: Run,
     folder: Path, # of this cell: a Parquet file for each definition and cell.json are written
@@ -214,6 +218,7 @@ def finished(
         if (run.question, run.part) != ('q5', 'decoder') or scale not in (None, run.scale): continue
         yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(seconds=seconds), {k: load(folder / f'{k}.parquet') for k in DEFINITIONS}
 
+# %% ../../nbs/study/32_ladder.ipynb #48476ad4
 def _parts(p: Predictions) -> Iterator[tuple[str, Predictions]]:
     "All answers, and those of each kind that has at least 20."
     yield 'all', p
@@ -249,6 +254,7 @@ def over_seeds(
     "Mean over seeds with a 95% t interval, by size and over all."
     return pd.DataFrame([dict(zip(['size', *by], key, strict=True)) | band(own[value].to_numpy()) for key, own in _pooled(d, by, value).groupby(['size', *by], sort=False)], columns=['size', *by, 'mean', 'lo', 'hi', 'seeds'])
 
+# %% ../../nbs/study/32_ladder.ipynb #c8ddeb66
 def compare(
     cells: pd.DataFrame, # from `cell_table`
     value: str = 'true_ece',
@@ -291,6 +297,7 @@ def stories(
     if not path.is_file(): raise FileNotFoundError(f"no stories at {path.name}: they lie in data/stories.json of a checkout of the repository")
     return json.loads(path.read_text())['stories']
 
+# %% ../../nbs/study/32_ladder.ipynb #2db019b1
 def token_row(
     p: Predictions, # 'tokens' of `extract`, clusters are texts
     draws: int = 400, # of the null of the ECE
@@ -303,6 +310,7 @@ def token_row(
     return dict(texts=len(np.unique(p.cluster)), n=len(p), accuracy=hit.estimate, accuracy_lo=hit.lo, accuracy_hi=hit.hi, conf=c.mean(), conf_gap=gap.estimate, gap_lo=gap.lo, gap_hi=gap.hi,
                 ece15=ece(c, ok), ece15_null=null.mean, ece15_p=null.p, nll=loss.estimate, nll_lo=loss.lo, nll_hi=loss.hi, bits_per_byte=p.meta['bits_per_byte'], auroc=rank.estimate, auroc_lo=rank.lo, auroc_hi=rank.hi)
 
+# %% ../../nbs/study/32_ladder.ipynb #6d86143b
 def real_decoders(
     folder: str | Path | None = None, # of the models; None: `models` beside the data folder
     news: int = 60,                   # texts of AG News
@@ -344,6 +352,7 @@ def tables(
     judged = evidence(rows, scale)
     return {f'ladder_{k}': f for k, f in frames.items()} | (dict(ladder_verdicts=judge(judged)) if judged else {})
 
+# %% ../../nbs/study/32_ladder.ipynb #6c239aec
 def records(
     out: str | Path, # folder of `plcal run`
     scale: str,      # as it was run
@@ -353,6 +362,7 @@ def records(
     real = real_decoders()
     return tables(cells, scale) | (dict(ladder_decoders=real.round(4)) if real is not None else {})
 
+# %% ../../nbs/study/32_ladder.ipynb #6697ce10
 def provenance(
     out: str | Path, # folder of `plcal run`
     scale: str,
