@@ -39,5 +39,5 @@ def test_the_commands_and_the_code_on_asking_a_model_run(tmp_path, monkeypatch, 
     blocks = re.findall(r'```python\n(.*?)```', text, re.S)
     for code in blocks: exec(compile(code, 'ask_a_model.md', 'exec'), space)
     out = capsys.readouterr().out
-    assert 'off_option_mass' in out and "'dtype': 'float32'" in out and 'pmi Predictions(task=openbookqa' in out
+    assert 'off_option_mass' in out and "'dtype': 'float32'" in out and 'pmi Predictions(model=my-model, task=openbookqa' in out
     assert set(re.findall(r'^\| `(\w+)` \|', text, re.M)) == set(extraction.KEYS)
