@@ -4,9 +4,10 @@
 
 # %% ../../nbs/lm/12_models.ipynb #8d80d5d1
 from __future__ import annotations
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from itertools import chain, islice
@@ -24,9 +25,9 @@ from transformers.utils import logging as _hf_logging
 from .examples import Examples, Task
 
 # %% auto #0
-__all__ = ['SIZES', 'KINDS', 'MINILM', 'Size', 'build', 'random_like', 'count', 'Trainable', 'pad', 'hidden', 'TextClassifier',
-           'HeadClassifier', 'word_ids', 'PromptClassifier', 'DocumentModel', 'LanguageModel', 'load', 'save',
-           'local_encoder']
+__all__ = ['SIZES', 'KINDS', 'MINILM', 'Size', 'build', 'random_like', 'count', 'CrossEntropy', 'Trainable', 'pad', 'hidden',
+           'TextClassifier', 'HeadClassifier', 'word_ids', 'PromptClassifier', 'DocumentModel', 'LanguageModel', 'load',
+           'save', 'local_encoder']
 
 # %% ../../nbs/lm/12_models.ipynb #3bd6868d
 class Size(NamedTuple):
@@ -116,10 +117,21 @@ def count(
     n = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return sum(m for m, grad in n if grad), sum(m for m, _ in n)
 
+# %% ../../nbs/lm/12_models.ipynb #098166ff
+@dataclass(frozen=True)
+class CrossEntropy:
+    "The log-loss of the label, the criterion that training minimises unless a model is given another."
+    def __call__(self,
+        z: Tensor,     # (b, k) scores
+        label: Tensor, # (b,)
+    ) -> tuple[Tensor, int]: # the sum over the batch, nats; what it is divided by
+        return F.cross_entropy(z, label, reduction='sum'), len(label)
+
 # %% ../../nbs/lm/12_models.ipynb #aafd13ff
 class Trainable(nn.Module):
     "What `lm.training` trains and asks: rows, batches, scores, loss."
     k: int = 0 # classes; 0 for a language model
+    criterion: Callable[[Tensor, Tensor], tuple[Tensor, int]] = CrossEntropy() # may be set on a model: scores and labels to a sum and its divisor
 
     def encode(self, e: Examples) -> list[dict[str, Any]]:
         "One dict a row: 'input_ids', 'label' where the split has one, and what else `collate` needs; no longer than the model."
@@ -130,9 +142,9 @@ class Trainable(nn.Module):
         raise NotImplementedError
 
     def loss(self, **batch: Tensor) -> tuple[Tensor, int]:
-        "Cross-entropy summed over the batch, and the number of examples."
+        "The criterion summed over the batch, and the number that the sum is divided by."
         if 'label' not in batch: raise ValueError("the loss needs labels, and this batch has none; was the split made without?")
-        return F.cross_entropy(self(**batch), batch['label'], reduction='sum'), len(batch['label'])
+        return self.criterion(self(**batch), batch['label'])
 
 # %% ../../nbs/lm/12_models.ipynb #a242cecc
 def pad(

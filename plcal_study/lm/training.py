@@ -22,7 +22,7 @@ from .examples import Examples
 if TYPE_CHECKING: from plcal_study.lm.models import Trainable
 
 # %% auto #0
-__all__ = ['Training', 'epoch_batches', 'n_steps', 'decay_groups', 'lr_at', 'token_batches', 'predict', 'mean_loss',
+__all__ = ['Training', 'epoch_batches', 'stages', 'n_steps', 'decay_groups', 'lr_at', 'token_batches', 'predict', 'mean_loss',
            'predictions', 'to_predictions', 'save_probe', 'log_steps', 'read_probes', 'History', 'train']
 
 # %% ../../nbs/lm/15_training.ipynb #64d564b7
@@ -90,18 +90,29 @@ def epoch_batches(
     cut = [b for p in parts for b in np.split(p, range(batch, len(p), batch))]
     return [cut[i] for i in rng.permutation(len(cut))]
 
+# %% ../../nbs/lm/15_training.ipynb #8b4abfa8
+def stages(
+    rows: Sequence[Mapping], # encoded; a row may have 'stage', a whole number from 0
+) -> list[np.ndarray]:       # row numbers of each stage, in the order of the stages; one stage where rows have none
+    "What is met in which part of an epoch; raises `ValueError` if some rows have a stage and others have not."
+    said = [r.get('stage') for r in rows]
+    if all(s is None for s in said): return [np.arange(len(rows))]
+    if None in said: raise ValueError(f"all rows or none must have a 'stage', and row {said.index(None)} has none")
+    return [np.flatnonzero(np.array(said) == s) for s in sorted({s for s in said if s is not None})]
+
 def n_steps(
-    n: int,        # rows
+    n: int | Sequence[int], # rows; those of each stage if there are several
     cfg: Training,
 ) -> int:          # optimiser steps, at least 1
     "How many steps the settings mean for `n` rows."
-    return cfg.steps or max(1, round((cfg.epochs or 0) * math.ceil(n / cfg.batch)))
+    return cfg.steps or max(1, round((cfg.epochs or 0) * sum(math.ceil(m / cfg.batch) for m in ([n] if isinstance(n, int) else n))))
 
-def _order(lengths: np.ndarray, cfg: Training, first: int) -> Iterator[np.ndarray]:
-    "The batches from step `first` on, without end."
-    epoch, at = divmod(first, math.ceil(len(lengths) / cfg.batch))
+def _order(lengths: np.ndarray, cfg: Training, first: int, parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    "The batches from step `first` on, without end: in each epoch stage after stage."
+    epoch, at = divmod(first, sum(math.ceil(len(p) / cfg.batch) for p in parts))
     while True:
-        yield from epoch_batches(lengths, cfg.batch, cfg.seed, epoch, cfg.group_by_length)[at:]
+        batches = [p[b] for i, p in enumerate(parts) for b in epoch_batches(lengths[p], cfg.batch, cfg.seed, epoch * len(parts) + i, cfg.group_by_length)]
+        yield from batches[at:]
         epoch, at = epoch + 1, 0
 
 # %% ../../nbs/lm/15_training.ipynb #32cebf1f
@@ -304,6 +315,7 @@ class _Run:
     model: Trainable
     rows: Sequence[dict]
     lengths: np.ndarray      # (n,)
+    stages: list[np.ndarray] # row numbers of each
     cfg: Training
     steps: int               # in all
     evals: Mapping[str, tuple[Examples, list[dict]]]
@@ -343,7 +355,7 @@ def _identity(model: Trainable, rows, cfg: Training, evals: Mapping, points: Seq
     named = sorted(model.named_parameters(), key=lambda x: x[0])
     frozen = [p.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for _, p in named if not p.requires_grad and p.numel()]
     said = dict(version=plcal_study.__version__, torch=torch.__version__, device=acc.device.type, processes=acc.num_processes,
-                settings={k: v for k, v in asdict(cfg).items() if k != 'checkpoint_every'}, data=_digest_rows(rows), rows=len(rows),
+                settings={k: v for k, v in asdict(cfg).items() if k != 'checkpoint_every'}, loss=repr(getattr(model, 'criterion', None)), data=_digest_rows(rows), rows=len(rows),
                 parameters=_digest(*((n, tuple(p.shape), p.dtype, p.requires_grad) for n, p in named)), frozen_weights=_digest(*frozen),
                 probes={name: _digest(*e.uid, _digest_rows(r)) for name, (e, r) in evals.items()}, probe_steps=list(points), meta=dict(meta))
     try: return json.loads(json.dumps(said))
@@ -503,7 +515,7 @@ def _loop(r: _Run, progress: bool | Callable | None, on_probe: Callable | None) 
     with _seeded(r.acc.device), _mode(r.model, r.cfg.dropout != 'off'), _interrupts() as stop, _ticks(progress, r.step, r.steps) as tick:
         start = time.perf_counter() - r.seconds
         if r.step == 0 and 0 in r.points: _probe(r, on_probe)
-        for ids in islice(_order(r.lengths, r.cfg, r.step), r.steps - r.step):
+        for ids in islice(_order(r.lengths, r.cfg, r.step, r.stages), r.steps - r.step):
             loss = _update(r, net, opt, ids)
             due = r.cfg.checkpoint_every and (r.step % r.cfg.checkpoint_every == 0 or r.step == r.steps)
             if due or r.step in r.points or r.step == r.steps: _look(r) # nothing is written of a run that has gone wrong
@@ -531,14 +543,15 @@ def train(
         if isinstance(e, Examples): _fits(model, e, name, e is not data)
     rows = model.encode(data) if isinstance(data, Examples) else data
     if not len(rows): raise ValueError("there is nothing to learn from: data is empty")
-    steps, groups = n_steps(len(rows), cfg), decay_groups(model, cfg)
+    parts = stages(rows)
+    steps, groups = n_steps([len(p) for p in parts], cfg), decay_groups(model, cfg)
     points = _points(probe_steps, steps, probes or {}, bool(on_probe), out is not None)
     evals, home = {n: (e, model.encode(e)) for n, e in (probes or {}).items()}, Path(out) if out is not None else None
     if home and acc.is_main_process: _home(home, _identity(model, rows, cfg, evals, points, meta or {}, acc))
     acc.wait_for_everyone()
     model.to(acc.device)
     adam = torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, fused=True)
-    r = _Run(model, rows, _lengths(rows), cfg, steps, evals, points, meta or {}, acc, adam, home, torch.full((steps,), math.nan, device=acc.device))
+    r = _Run(model, rows, _lengths(rows), parts, cfg, steps, evals, points, meta or {}, acc, adam, home, torch.full((steps,), math.nan, device=acc.device))
     _resume(r)
     _loop(r, progress, on_probe)
     if home and acc.is_main_process and not cfg.checkpoint_every: shutil.rmtree(home / 'checkpoint', ignore_errors=True) # what Ctrl-C left
