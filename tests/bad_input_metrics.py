@@ -2,7 +2,7 @@
 import numpy as np
 from plcal_study.measure.metrics import (
     METRICS, TRUE_METRICS, ace, auroc, aurc, bin_ids, brier, cerr_neg, cerr_pos, classwise_ece, corp, coverage_at_risk, debiased_l2, ece, ece_chen_mass100,
-    ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, entropy, grouping_loss, margin, mass_ids, nll, nll_top, reliability, risk_coverage, smece, wilson)
+    ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, entropy, fpr95, grouping_loss, margin, mass_ids, nll, nll_top, reliability, risk_coverage, smece, wilson)
 
 ok = ([.9, .6, .3], [1, 1, 0])
 RANKS = {'auroc', 'aurc', 'eaurc', 'augrc', 'acc'}  # any finite score will do; the accuracy is asked with confidences all the same
@@ -42,6 +42,16 @@ CASES += [
     ('ece_null: no bins',            lambda: ece_null(*ok, bins=0), ValueError, 'bins must be'),
     ('auroc: all right',             lambda: auroc([.5, .6], [1, 1]), ValueError, 'got 2 right and 0 wrong'),
     ('auroc: all wrong',             lambda: auroc([.5, .6], [0, 0]), ValueError, 'got 0 right and 2 wrong'),
+    ('fpr95: no foreign text',       lambda: fpr95([.5, .6], [1, 1]), ValueError, 'positive must hold both kinds for an FPR, got 2 in-distribution and 0 out of it'),
+    ('fpr95: no familiar text',      lambda: fpr95([.5, .6], [0, 0]), ValueError, 'got 0 in-distribution and 2 out of it'),
+    ('fpr95: empty',                 lambda: fpr95([], []), ValueError, 'score is empty'),
+    ('fpr95: NaN',                   lambda: fpr95([np.nan, .6], [0, 1]), ValueError, 'score must be finite, got nan in row 0'),
+    ('fpr95: infinite',              lambda: fpr95([.5, -np.inf], [0, 1]), ValueError, 'score must be finite'),
+    ('fpr95: text',                  lambda: fpr95(['a', 'b'], [0, 1]), ValueError, 'score must be numbers'),
+    ('fpr95: two dimensions',        lambda: fpr95([[.5, .6]], [[0, 1]]), ValueError, 'score must have shape (n,)'),
+    ('fpr95: lengths differ',        lambda: fpr95([.5, .6], [0, 1, 1]), ValueError, 'positive must have shape (2,)'),
+    ('fpr95: names of data sets',    lambda: fpr95([.5, .6], ['in', 'out']), ValueError, 'positive must be numbers'),
+    ('fpr95: labels',                lambda: fpr95([.5, .6, .7], [0, 1, 2]), ValueError, 'positive must hold only 0 and 1'),
     ('aurc: infinite',               lambda: aurc([np.inf, .6], [0, 1]), ValueError, 'score must be finite'),
     ('risk_coverage: NaN',           lambda: risk_coverage([np.nan, .6], [0, 1]), ValueError, 'score must be finite'),
     ('coverage_at_risk: percent',    lambda: coverage_at_risk(*ok, 5), ValueError, 'not a percentage'),

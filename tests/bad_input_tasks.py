@@ -2,7 +2,7 @@
 import os, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd
-from plcal_study.lm.tasks import cloze_facts, data_dir, files, gold, load_task, mnli, parse_csv, parse_jsonl, pick, review_sentences, arc, random_words, shuffle_options, to_examples, trex, two_way, read_raw, lettered
+from plcal_study.lm.tasks import cloze_facts, data_dir, files, gold, load_task, mnli, parse_csv, parse_jsonl, pick, review_sentences, arc, random_words, shuffle_options, to_examples, toxic_tweets, trex, two_way, read_raw, read_tweets, lettered
 
 
 def _folder(change, file='sst2/dev.tsv'):
@@ -27,6 +27,14 @@ def _incomplete():
     with tempfile.TemporaryDirectory() as d:
         (Path(d) / 'sst2').mkdir()
         return load_task('sst2', d)
+
+def _tweets(labels, split='val'):
+    "A part of TweetEval with two tweets and these labels."
+    with tempfile.TemporaryDirectory() as d:
+        (at := Path(d) / 'tweeteval/toy').mkdir(parents=True)
+        (at / 'val_text.txt').write_text('one\ntwo\n')
+        (at / 'val_labels.txt').write_text(labels)
+        return read_tweets(Path(d), 'toy', split)
 
 T = pd.DataFrame(dict(a=['one', 'two'], label=['yes', 'perhaps']))
 FACT = dict(fact=['1'], relation='P1', subject='X', answer='Y', pattern='[Y] of [X]')
@@ -58,6 +66,10 @@ CASES = [
     ('no options',          lambda: shuffle_options(to_examples(T, 'f', ('yes', 'perhaps'))), ValueError, 'needs options'),
     ('a part of ARC',       lambda: arc(part='Hard'),                  ValueError, "part must be 'Challenge' or 'Easy'"),
     ('a site',              lambda: review_sentences(site='imdb'),     ValueError, "site must be 'yelp' or 'amazon'"),
+    ('a part of TweetEval', lambda: toxic_tweets(part='irony'),        ValueError, "part must be 'offensive' or 'hate', got 'irony'"),
+    ('a label too few',     lambda: _tweets('0\n'),                    ValueError, 'tweeteval/toy/val: 2 texts and 1 labels, expected as many; fetch both files again'),
+    ('a label too many',    lambda: _tweets('0\n1\n1\n'),              ValueError, '2 texts and 3 labels'),
+    ('no such split',       lambda: _tweets('0\n1\n', 'dev'),          FileNotFoundError, 'tweeteval/toy/dev_text.txt is missing in the data folder'),
     ('no patterns',         lambda: trex(patterns=0),                  ValueError, 'patterns must be at least 1'),
     ('no random texts',     lambda: random_words(n=0),                 ValueError, 'n must be at least 1'),
     ('answers in front',    lambda: cloze_facts(pd.DataFrame(FACT), dict(test=1.)), ValueError, 'at least one example'),

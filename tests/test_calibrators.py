@@ -14,8 +14,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from plcal_study.measure import calibrators as C
 from plcal_study.measure.calibrators import (CALIBRATORS, cross_fit, fit_beta, fit_histogram, fit_isotonic, fit_platt, fit_scaling_binning,
-                                             fit_temperature, fit_vector, repair_report)
-from plcal_study.measure.metrics import brier_top, nll, nll_top
+                                             fit_temperature, fit_temperature_chen, fit_vector, pool, repair_report)
+from plcal_study.measure.metrics import brier, brier_top, nll, nll_top
 from plcal_study.measure.predictions import from_grades, from_logits, probs_of, select
 
 GOLDEN = json.loads((Path(__file__).parent/'golden.json').read_text())
@@ -169,6 +169,88 @@ def test_temperature_of_a_confidence_is_a_line_through_the_origin():
     assert_allclose(t(p).conf, expit(np.log(p.conf / (1 - p.conf)) / t.t))
 
 
+# the temperature of Chen et al.
+
+def torch_path(logits, label, steps, dtype='float64'):
+    "The source's fit in PyTorch: one parameter, all rows in each step, the gradient by autograd."
+    torch = pytest.importorskip('torch')
+    z, y = torch.tensor(logits, dtype=getattr(torch, dtype)).nan_to_num(nan=-1e30, neginf=-1e30), torch.tensor(label)
+    t = torch.nn.Parameter(torch.ones(1, dtype=z.dtype) * 1.5)
+    optimizer, path = torch.optim.AdamW([t], lr=.01), [1.5]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(z / t, y).backward()
+        optimizer.step()
+        path.append(t.item())
+    return path
+
+def ragged(seed, n=60):
+    "Rows of two to four options, one option impossible."
+    z = world(seed, n).logits.copy()
+    z[::3, 3], z[::6, 2], z[1, 1] = np.nan, np.nan, -np.inf
+    return from_logits(z, np.zeros(n, int), meta=VAL)
+
+CHEN = {'overconfident': world(20, 200), 'calibrated': world(20, 100, times=1.), 'timid': world(20, 100, 2, times=.3), 'far off': world(20, 100, times=12.),
+        'ragged': ragged(20), 'separable': from_logits([[2., 0.], [0., 1.]], [0, 1], meta=VAL), 'uninformative': from_logits([[2., 0.], [0., 1.]], [1, 0], meta=VAL),
+        'flat': from_logits([[2., 2.], [1., 1.]], [1, 0], meta=VAL), 'one option': from_logits([[1.], [2.]], [0, 0], meta=VAL)}
+
+@pytest.mark.parametrize('name', CHEN)
+def test_chen_is_the_adamw_of_torch(name):
+    "Each step of the way, not the end alone."
+    p = CHEN[name]
+    z, right = C._label_logits(p.logits, p.label)
+    assert_allclose(C._adamw(C._slope(z, right), 1.5, 1000), torch_path(p.logits, p.label, 1000), rtol=1e-9)
+
+def test_chen_is_the_source_to_its_precision():
+    "5000 steps as they took them, in double precision to 1e-6 and in their single precision nearly so."
+    p = CHEN['overconfident']
+    for dtype, rel in [('float64', 1e-6), ('float32', 1e-4)]: assert fit_temperature_chen(p).t == pytest.approx(torch_path(p.logits, p.label, 5000, dtype)[-1], rel=rel)
+
+def test_slope_is_the_derivative():
+    for p in (CHEN['overconfident'], CHEN['ragged']):
+        z, right = C._label_logits(p.logits, p.label)
+        for t in (.4, 1., 1.5, 7.):
+            h = 1e-5 * t
+            assert C._slope(z, right)(t) == pytest.approx((nll(p.logits / (t + h), p.label) - nll(p.logits / (t - h), p.label)) / (2 * h), rel=1e-5)
+
+def test_adamw_by_hand():
+    "The first step is one learning rate against the sign of the slope; without slope there is decay alone; a slope that is constant moves x by 0.01 a step."
+    assert C._adamw(lambda x: 7., 1.5, 1)[-1] == pytest.approx(1.5 * .9999 - .01) and C._adamw(lambda x: -1e-3, 2., 1)[-1] == pytest.approx(2 * .9999 + .01, abs=1e-6)
+    assert_allclose(C._adamw(lambda x: 0., 2., 300), 2 * .9999 ** np.arange(301))
+    assert_allclose(C._adamw(lambda x: -3., 1., 200, decay=0.), 1 + .01 * np.arange(201))
+    ended = C._adamw(lambda x: 1., .045, 100)
+    assert len(ended) == 6 and ended[-1] <= 0 < ended[-2]
+    assert len(C._adamw(lambda x: float('nan'), 1., 100)) == 2
+
+@pytest.mark.parametrize('times', [.5, 1., 3.])
+def test_chen_ends_below_the_optimum_because_of_the_decay(times):
+    p = world(21, 300, times=times)
+    best, chen, z = fit_temperature(p), fit_temperature_chen(p), C._label_logits(p.logits, p.label)
+    assert best.t * .995 < chen.t < best.t * (1 - 1e-6) and C._adamw(C._slope(*z), 1.5, 5000, decay=0.)[-1] == pytest.approx(best.t, rel=1e-9)
+    assert chen.nll == pytest.approx(nll(p.logits / chen.t, p.label)) and best.nll <= chen.nll < best.nll + 1e-4
+    assert fit_temperature_chen(p, steps=100).t == C._adamw(C._slope(*z), 1.5, 100)[-1]
+
+def test_chen_says_what_it_is():
+    "Its flag goes with the predictions, beside that of the data; an interval it has none; answers stay."
+    for name, flag in [('overconfident', 'adamw'), ('ragged', 'adamw'), ('flat', 'adamw, flat'), ('separable', 'adamw, separable'), ('uninformative', 'adamw, uninformative')]:
+        p = CHEN[name]
+        got = fit_temperature_chen(p, steps=50)
+        assert (got.flag, got.lo, got.hi, got.on, got.n) == (flag, 0., np.inf, 'logits', len(p))
+        q = got(p)
+        assert q.meta['flag'] == f'temperature: {flag}' and q.meta['method'] == 'temperature'
+        assert_array_equal(q.correct, p.correct); assert_allclose(q.logits, p.logits / got.t)
+    assert 'temperature_chen' not in CALIBRATORS
+
+def test_chen_sees_neither_order_nor_shift_nor_padding():
+    p = world(22, 120)
+    t = fit_temperature_chen(p, steps=400).t
+    rng = np.random.default_rng(0)
+    for q in (select(p, rng.permutation(120)), replace(p, logits=p.logits + rng.normal(0, 300, (120, 1))), replace(p, logits=np.hstack([p.logits, np.full((120, 2), np.nan)])),
+              replace(p, logits=p.logits[:, ::-1], label=3 - p.label)):
+        assert fit_temperature_chen(q, steps=400).t == pytest.approx(t, rel=1e-9)
+    assert fit_temperature_chen(replace(p, logits=p.logits.astype(np.float32)), steps=400).t == pytest.approx(t, rel=1e-5)
+
+
 # vector scaling
 
 def test_vector_is_the_minimum():
@@ -299,6 +381,90 @@ def test_confidence_maps_ignore_order_and_rise(seed, name, decimals):
     grid = np.linspace(0, 1, 101)
     assert_allclose(got.of(grid), shuffled.of(grid), atol=1e-6)
     if name in ('beta', 'isotonic'): assert (np.diff(got.of(grid)) >= -1e-12).all()
+
+
+# ensembles
+
+def member(seed, i, n=80, k=4, noise=3., **meta):
+    "A model that sees the truth with noise of its own."
+    p = world(seed, n, k, **meta)
+    return from_logits(p.logits + np.random.default_rng([seed, i, 2]).normal(0, noise, p.logits.shape), p.label, meta=p.meta | dict(seed=i))
+
+def slow_pool(ps):
+    "The definition, row by row: the mean of the softmaxes."
+    return [[sum(float(softmax(p.logits[i][~np.isnan(p.logits[i])])[j]) for p in ps) / len(ps) for j in range((~np.isnan(ps[0].logits[i])).sum())] for i in range(len(ps[0]))]
+
+@pytest.mark.parametrize('m', [2, 3, 5])
+def test_pool_is_the_mean_of_probabilities(m):
+    ps = [member(23, i) for i in range(m)]
+    q = pool(ps)
+    assert_allclose(q.probs, slow_pool(ps), atol=1e-12, strict=True)
+    assert_allclose(np.exp(q.logits), q.probs, atol=1e-12)
+    assert_allclose(q.conf, q.probs.max(1)); assert_array_equal(q.correct, q.probs.argmax(1) == q.label)
+    assert_array_equal(q.uid, ps[0].uid); assert_array_equal(q.label, ps[0].label)
+
+def test_pool_pairs_by_question():
+    "Members in any order, the first decides; the answer is not that of the logits' mean."
+    ps = [member(24, i) for i in range(3)]
+    q = pool(ps)
+    order = np.random.default_rng(0).permutation(80)
+    assert_allclose(pool([ps[0], select(ps[1], order), select(ps[2], order[::-1])]).logits, q.logits)
+    first = pool([select(ps[0], order), *ps[1:]])
+    assert_array_equal(first.uid, q.uid[order]); assert_allclose(first.logits, q.logits[order])
+    ours, theirs = pool([from_logits(np.log(x), [0]) for x in ([[.98, .01, .01]], [[.01, .495, .495]])]), softmax(np.log([.98 * .01, .01 * .495, .01 * .495]) / 2)
+    assert_allclose(ours.probs[0], [.495, .2525, .2525]); assert abs(ours.conf[0] - theirs.max()) > .05
+
+def test_pool_keeps_padding_and_what_is_impossible():
+    "Rows of unlike length, padded to unlike widths; an option that some call impossible is possible, one that all do is not."
+    a = from_logits([[1., 0., np.nan, np.nan], [0., 1., -np.inf, np.nan]], [0, 1], cluster=['x', 'y'])
+    b = from_logits([[0., 0., np.nan], [-np.inf, 0., -np.inf]], [0, 1], cluster=['x', 'y'])
+    q = pool([a, b])
+    assert q.logits.shape == (2, 3) and np.isnan(q.logits[0, 2]) and q.logits[1, 2] == -np.inf and q.cluster.tolist() == ['x', 'y']
+    assert_allclose(q.probs, [[(expit(1) + .5) / 2, (expit(-1) + .5) / 2, 0], [expit(-1) / 2, (expit(1) + 1) / 2, 0]])
+    assert_allclose(pool([b, a]).logits, q.logits)
+
+def test_pool_loses_no_small_probability():
+    "2000 nats down is still a number, where a mean of float64 probabilities is 0."
+    p = [from_logits([[0., -2000.]], [1]), from_logits([[0., -3000.]], [1])]
+    assert_allclose(pool(p).logits, [[0., -2000 - np.log(2)]], atol=1e-12) and nll(pool(p).logits, [1]) == pytest.approx(2000 + np.log(2))
+
+def test_pool_of_copies_is_the_copy():
+    p = member(25, 0)
+    assert_allclose(pool([p] * 4).probs, p.probs, atol=1e-12); assert_array_equal(pool([p] * 4).correct, p.correct)
+    single = replace(p, logits=p.logits.astype(np.float32))
+    assert pool([single, single]).logits.dtype == float
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.integers(0, 10_000), st.integers(2, 5), st.integers(2, 6), st.floats(0, 30))
+def test_pool_is_never_worse_than_the_mean_of_its_members(seed, m, k, noise):
+    "Jensen, for Brier and NLL; the gain in Brier is the variance of the members."
+    ps = [member(seed, i, 20, k, noise) for i in range(m)]
+    q = pool(ps)
+    gain = np.mean([brier(p.probs, p.label) for p in ps]) - brier(q.probs, q.label)
+    assert gain >= -1e-12 and gain == pytest.approx(np.var([p.probs for p in ps], axis=0).sum(1).mean(), abs=1e-10)
+    assert nll(q.logits, q.label) <= np.mean([nll(p.logits, p.label) for p in ps]) + 1e-9
+    assert q.conf.mean() <= np.mean([p.conf for p in ps]) + 1e-12 # less sure than they are
+
+def test_pool_says_what_it_is():
+    "Common coordinates stay, others go; flags of any member stay; methods are joined."
+    a, b = (member(26, i, model='m', method='sft') for i in range(2))
+    q = pool([a, b])
+    assert q.meta == dict(split='val', model='m', method='sft+ensemble', members=2) and q.scores == {}
+    flagged = replace(b, meta=b.meta | dict(flag='vector: separable', method='other', only='b'))
+    assert pool([a, flagged]).meta == dict(split='val', model='m', method='ensemble', members=2, flag='vector: separable')
+    assert pool([replace(flagged, meta=flagged.meta | dict(flag='a')), flagged]).meta['flag'] == 'a; vector: separable'
+    assert pool([q, q, q]).meta['members'] == 3
+    none = [replace(p, meta=p.meta | dict(prompt=None)) for p in (a, b)]
+    assert 'prompt' in pool(none).meta and 'prompt' not in pool([none[0], b]).meta
+    assert 'true' not in pool([replace(a, scores=dict(true=a.conf)), b]).scores
+    assert fit_temperature(q)(q).meta['method'] == 'sft+ensemble+temperature'
+
+def test_temperature_belongs_after_the_pool():
+    "Members that are calibrated one by one make an ensemble that is not sure enough; what is fitted after is better on NLL."
+    val, test = ([member(seed, i, 3000) for i in range(5)] for seed in (27, 28))
+    first, last = pool([fit_temperature(v)(p) for v, p in zip(val, test, strict=True)]), fit_temperature(pool(val))(pool(test))
+    gap = [q.conf.mean() - q.correct.mean() for q in (first, last)]
+    assert gap[0] < gap[1] < 0 and gap[0] < -.05 and nll(last.logits, last.label) < nll(first.logits, first.label)
 
 
 # cross-fitting

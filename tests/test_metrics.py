@@ -9,11 +9,11 @@ from scipy import stats
 from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 from statsmodels.stats.proportion import proportion_confint
 from plcal_study.measure.metrics import (
     METRICS, TRUE_METRICS, ace, auroc, augrc, aurc, bin_ids, brier, brier_top, cerr_neg, cerr_pos, classwise_ece, conf_gap, corp, corp_fit, coverage_at_risk,
-    debiased_l2, eaurc, ece, ece_chen_mass100, ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, ece_plaut_width10, entropy, grouping_loss,
+    debiased_l2, eaurc, ece, ece_chen_mass100, ece_chen_width10, ece_edges, ece_mass, ece_null, ece_plaut, ece_plaut_width10, entropy, fpr95, grouping_loss,
     margin, mass_ids, mce, mean_conf, nll, nll_top, reliability, risk_coverage, rmsce, smece, true_calibration_error, true_ece, wilson)
 
 GOLDEN = json.loads((Path(__file__).parent/'golden.json').read_text())
@@ -199,6 +199,37 @@ def test_auroc_is_the_definition(pair):
 
 def test_auroc_tells_scores_apart_that_differ_by_one_ulp():
     assert auroc([np.nextafter(.5, 1), .5], [1, 0]) == 1 and auroc(np.nextafter(np.float32([.5, .5]), np.float32([1, 0])), [1, 0]) == 1
+
+def slow_fpr95(score, positive):
+    "The definition: every threshold there is, in whole numbers; the largest that keeps 95 in 100 of the positive."
+    kept = [t for t in set(score) if 20 * sum(score[positive] >= t) >= 19 * positive.sum()]
+    return sum(score[~positive] >= max(kept)) / (~positive).sum()
+
+@quick
+@given(pairs(both=True, most=60))
+def test_fpr95_is_the_definition(pair):
+    score, positive = pair
+    fpr, tpr, _ = roc_curve(positive, score, drop_intermediate=False)
+    assert fpr95(score, positive) == slow_fpr95(score, positive) == pytest.approx(fpr[np.argmax(tpr >= .95 - 1e-9)], rel=1e-12)
+    assert type(fpr95(score, positive)) is float and fpr95(stats.rankdata(score, 'dense') * 7. - 50, positive) == fpr95(score, positive)
+    order = np.random.default_rng(0).permutation(len(score))
+    assert fpr95(score[order], positive[order]) == fpr95(score, positive) == fpr95(np.repeat(score, 2), np.repeat(positive, 2))
+
+@pytest.mark.parametrize('n', [1, 2, 19, 20, 21, 39, 40, 60, 180, 360, 1000])
+def test_fpr95_keeps_no_more_than_it_must(n):
+    "Of n distinct familiar scores the first ceil(0.95 n) are kept."
+    inside = np.arange(n, dtype=float)
+    for place, passing in ((-(-19 * n // 20), True), (-(-19 * n // 20) + 1, False)):
+        if place <= n: assert fpr95(np.r_[inside, n - place], np.r_[np.ones(n), 0]) == passing # foreign, with the score of the last that is kept, or of the next
+
+def test_fpr95_at_its_limits():
+    half = [1, 1, 0, 0]
+    assert fpr95([3, 2, 1, 0], half) == 0 and fpr95([0, 1, 2, 3], half) == 1 and fpr95([5, 5, 5, 5], half) == 1 and fpr95([1, 0], [1, 0]) == 0
+    assert fpr95([-3., -4., -3., -9.], half) == .5 and fpr95(np.float32([.5, .5, np.nextafter(np.float32(.5), np.float32(0)), .5]), half) == .5
+    rng = np.random.default_rng(6)
+    assert fpr95(rng.normal(size=40_000), rng.random(40_000) < .5) == pytest.approx(.95, abs=.01)       # chance
+    known = rng.random(40_000) < .3
+    assert fpr95(rng.normal(size=40_000) + 2 * known, known) == pytest.approx(stats.norm.sf(2 + stats.norm.ppf(.05)), abs=.015)
 
 @quick
 @given(pairs())

@@ -55,11 +55,14 @@ def test_the_checksums_are_those_of_the_files(raw):
 
 TEST_LABELS = dict( # of the official test set, in the order of our classes
     sst2=[912, 909], sst5=[279, 633, 389, 510, 399], sst3=[279, 399, 389], dynasent=[1440, 1440, 1440], semeval=[3972, 2375, 5937], trec=[9, 94, 138, 65, 81, 113],
-    snli=[131, 146, 123], anli=[1062, 1070, 1066], hans=[15000, 15000], rte=[146, 131], winogrande=[628, 639], openbookqa=[138, 126, 132, 104], yelp_sentences=[500, 500], amazon_sentences=[500, 500])
+    snli=[131, 146, 123], anli=[1062, 1070, 1066], hans=[15000, 15000], rte=[146, 131], winogrande=[628, 639], openbookqa=[138, 126, 132, 104], yelp_sentences=[500, 500], amazon_sentences=[500, 500],
+    offensive=[620, 240], hate_tweets=[1718, 1252])
 ALL_LABELS = dict( # over all splits, where the test set was cut here; with what was removed
-    ag_news=[1900] * 4, mnli=[3394 + 3265, 3239 + 3552, 3367 + 3183], hate_speech18=[9507, 1196], hellaswag=[2515, 2485, 2584, 2458], sst2=[428 + 912 + 3310, 444 + 909 + 3610])
+    ag_news=[1900] * 4, mnli=[3394 + 3265, 3239 + 3552, 3367 + 3183], hate_speech18=[9507, 1196], hellaswag=[2515, 2485, 2584, 2458], sst2=[428 + 912 + 3310, 444 + 909 + 3610],
+    offensive=[8840 + 620, 4400 + 240], hate_tweets=[5217 - 7 + 573 - 1 + 1718, 3783 + 427 + 1252]) # 7 and 1 tweets without any text, none of them hate
 TOTAL = dict(sst2=9613, sst5=11855, dynasent=8640, semeval=14284, ag_news=7600, trec=5952, hate_speech18=10703, mnli=20000, snli=2266, anli=3198, hans=60000, rte=2767, arc_challenge=2291, arc_easy=4627,
-             openbookqa=5457, mmlu=14327, hellaswag=10042, winogrande=11501, truthfulqa=817, wikitext2=120, lambada=5153)
+             openbookqa=5457, mmlu=14327, hellaswag=10042, winogrande=11501, truthfulqa=817, wikitext2=120, lambada=5153,
+             offensive=13240 + 860, hate_tweets=9000 - 7 + 1000 - 1 + 2970)
 
 @pytest.mark.parametrize('name', HERE)
 def test_counts_and_labels_are_the_published_ones(raw, name):
@@ -105,6 +108,20 @@ def test_first_rows_are_those_of_the_files(raw):
     assert news['ag_news-test-0'][0] == 'Fears for T N pension after talks' and task('ag_news').classes[news['ag_news-test-0'][2]] == 'Business'
     assert news['ag_news-test-1'][1].startswith('SPACE.com - TORONTO, Canada -- A second team of rocketeers'), 'a backslash is a line break'
 
+@pytest.mark.parametrize('name, part, meant', [('semeval', 'sentiment', ('negative', 'neutral', 'positive')), ('offensive', 'offensive', ('benign', 'toxic')), ('hate_tweets', 'hate', ('benign', 'toxic'))])
+def test_a_tweet_and_its_label_stand_on_the_same_line(raw, name, part, meant):
+    "Line by line, from the two files open side by side."
+    t, ours = task(name), {}
+    for e in t.splits.values(): ours |= {u: (a, t.classes[y]) for u, a, y in zip(e.uid, e.a, e.label, strict=True)}
+    found, seen = 0, set()
+    for split in ('val', 'test') if name == 'semeval' else ('train', 'val', 'test'):
+        with open(raw / f'tweeteval/{part}/{split}_text.txt', encoding='utf-8', newline='\n') as texts, open(raw / f'tweeteval/{part}/{split}_labels.txt') as labels:
+            for i, (a, y) in enumerate(zip(texts, labels, strict=True)):
+                uid = f'{name if name == "semeval" else part}-{split}-{i}'
+                if uid in ours: found += ours[uid] == (a[:-1], meant[int(y)])
+                elif a.strip(): seen.add(plain(a))
+    assert found == len(ours) and seen <= {plain(a) for a, _ in ours.values()}, 'what was left out is empty or stands in a later split'
+
 @pytest.mark.parametrize('name', HERE)
 def test_the_template_s_fields_are_in_the_files(raw, name): fields_are_there(task(name))
 
@@ -112,7 +129,8 @@ def test_the_template_s_fields_are_in_the_files(raw, name): fields_are_there(tas
 
 @pytest.mark.parametrize('name, template, words', [
     ('sst2', 'It was {m} . {a}', 'bad good'), ('ag_news', 'A {m} news : {a} {b}', 'politics sports business technology'), ('mnli', NLI, 'No Yes Maybe'),
-    ('dynasent', ' It was {m} . {a}', 'bad good neutral'), ('hate_speech18', 'It was {m} . {a}', 'benign toxic')])
+    ('dynasent', ' It was {m} . {a}', 'bad good neutral'), ('hate_speech18', 'It was {m} . {a}', 'benign toxic'),
+    ('offensive', 'It was {m} . {a}', 'benign toxic'), ('hate_tweets', 'It was {m} . {a}', 'benign toxic')])
 def test_templates_and_words_are_the_source_s(raw, name, template, words):
     assert (task(name).template, ' '.join(task(name).words)) == (template, words)
     assert NLI == 'Given the two sentences: (1) {a}. (2) {b}. Does the first sentence entails the second ? {m}.'
@@ -222,7 +240,8 @@ HUB = { # task: (configuration folder → split → rows), and what the first ro
     'sst2': {'': {s: text(s, 2) for s in three}}, 'sst5': {'': {s: text(s, 5) for s in three}}, 'sst3': {'': {s: text(s, 5) for s in three}},
     'amazon_food': {'': dict(train=rows(100, Text=lambda i: f'food {i}', Score=lambda i: i % 5 + 1))},
     'dynasent': {c: {s: rows(30, sentence=lambda i, s=s, c=c: f'{s} {c} {i}', gold_label=lambda i: ('negative', 'neutral', 'positive')[i % 3]) for s in three} for c in ('dynabench.dynasent.r1.all', 'dynabench.dynasent.r2.all')},
-    'semeval': {'sentiment': {s: text(s, 3) for s in three}}, 'ag_news': {'': {s: text(s, 4) for s in ('train', 'test')}},
+    'semeval': {'sentiment': {s: text(s, 3) for s in three}}, 'offensive': {'offensive': {s: text(s, 2) for s in three}}, 'hate_tweets': {'hate': {s: text(s, 2) + [dict(text=' ', label=0)] for s in three}},
+    'ag_news': {'': {s: text(s, 4) for s in ('train', 'test')}},
     'yahoo': {'': {s: rows(200, question_title=lambda i, s=s: f'{s} title {i}', question_content=lambda i: 'body' * (i % 2), best_answer=lambda i: 'best', topic=lambda i: i % 10) for s in ('train', 'test')}},
     'trec': {'': {s: text(s, 6, 'coarse_label') for s in ('train', 'test')}}, 'civil_comments': {'': {s: rows(60, text=lambda i, s=s: f'{s} text {i}', toxicity=lambda i: i % 4 * .25) for s in three}},
     'hate_speech18': {'': dict(train=text('post', 4))}, 'implicit_hate': {'': dict(train=rows(30, post=lambda i: f'post {i}', **{'class': lambda i: ('not_hate', 'implicit_hate', 'explicit_hate')[i % 3]}))},
@@ -244,7 +263,7 @@ POLAR, INFERENCE, OFFENCE = ('negative', None, 'neutral', None, 'positive'), ('e
 MEANING = dict( # what the hub's labels 0, 1, 2 … stand for, row by row in the mirrors above; None: the row is left out
     sst2=('negative', 'positive'), sst5=('very negative', 'negative', 'neutral', 'positive', 'very positive'), sst3=POLAR, amazon_food=POLAR, dynasent=POLAR[::2], semeval=POLAR[::2], ag_news=('World', 'Sports', 'Business', 'Sci/Tech'),
     yahoo=('society', 'science', 'health', 'education', 'computers', 'sports', 'business', 'entertainment', 'relationships', 'politics'), trec=('abbreviation', 'entity', 'description', 'human', 'location', 'number'),
-    civil_comments=('benign', 'benign', 'toxic', 'toxic'), hate_speech18=('benign', 'toxic', None, None), implicit_hate=OFFENCE, mnli=INFERENCE, snli=INFERENCE, anli=INFERENCE, hans=('entailment', 'non-entailment'), rte=('entailment', 'not_entailment'))
+    civil_comments=('benign', 'benign', 'toxic', 'toxic'), hate_speech18=('benign', 'toxic', None, None), implicit_hate=OFFENCE, offensive=OFFENCE[:2], hate_tweets=OFFENCE[:2], mnli=INFERENCE, snli=INFERENCE, anli=INFERENCE, hans=('entailment', 'non-entailment'), rte=('entailment', 'not_entailment'))
 
 def mirror(root, name):
     "A data set in the layout of the hub: Parquet files by configuration and split, and a card that names them."
@@ -290,6 +309,7 @@ def test_the_hub_is_read(hub, tmp_path, monkeypatch, name):
     if name == 'snli': assert len(t['train']) == 40, 'no gold label, no row'
     if name == 'anli': assert len(t['test']) == 120 and set(t['test'].extra['round']) == set('123')
     if name == 'dynasent': assert len(t['train']) == 60
+    if name == 'hate_tweets': assert len(t['train']) == len(t['test']) == 60, 'no text, no row'
     if name == 'pile': assert set(t['train'].cluster) == {'Books', 'Law'}
 
 def check_choice(name, t):

@@ -40,7 +40,7 @@ VERBAL = { # what is predicted: the question about the answer (Chen et al. 2023,
     'answer': f'Text: {{a}} The predicted answer is {{answer}} . {_ASK}'}
 
 _SENTIMENT, _NLI = ('sst2', 'sst3', 'sst5', 'amazon_food', 'dynasent', 'dsc', 'semeval', 'yelp_sentences', 'amazon_sentences'), ('mnli', 'snli', 'anli', 'hans', 'rte')
-PREDICTED = dict.fromkeys(_SENTIMENT, 'sentiment') | dict.fromkeys(('civil_comments', 'hate_speech18', 'implicit_hate'), 'toxicity') | dict.fromkeys(('yahoo', 'ag_news'), 'topic') | dict.fromkeys(_NLI, 'relationship between the two sentences')
+PREDICTED = dict.fromkeys(_SENTIMENT, 'sentiment') | dict.fromkeys(('civil_comments', 'hate_speech18', 'implicit_hate', 'offensive', 'hate_tweets'), 'toxicity') | dict.fromkeys(('yahoo', 'ag_news'), 'topic') | dict.fromkeys(_NLI, 'relationship between the two sentences')
 
 # %% ../../nbs/lm/22_learned.ipynb #bee245f7
 def questions(
@@ -73,7 +73,7 @@ def judge_view(
     two = ('False', 'True')
     if isinstance(clf, PromptClassifier): return PromptClassifier(clf.model, clf.tokenizer, Task(f'{task.name}-judged', {}, two, two, template), room, truncate='head')
     one = questions(Examples(np.array(['0']), np.array(['a'], object), None), np.array([0]), task)
-    return HeadClassifier(_second_head(clf.model, seed), clf.tokenizer, Task(f'{task.name}-judged', dict(val=one), two, two), room, truncate='head')
+    return type(clf)(_second_head(clf.model, seed), clf.tokenizer, Task(f'{task.name}-judged', dict(val=one), two, two), room, truncate='head')
 
 def _second_head(model, seed: int):
     "A classifier of two classes on the body of another."
@@ -184,9 +184,10 @@ class Probe:
         return replace(self, task=task)
 
     def __call__(self, p: Predictions) -> Predictions:
-        "The same answers with P(right) as `conf`, and the old one as scores['msp']; logits and label are dropped, as they no longer agree with it."
+        "The same answers with P(right) as `conf`, the old one as scores['msp'], and the choice as scores['option']; logits and label are dropped, as they no longer agree with it."
         conf = expit(self.states(texts_of(self.task, p)) @ self.w + self.b)
-        return _mark(p, self.name, conf=conf, logits=None, label=None, scores={**p.scores, 'msp': p.conf})
+        choice = {} if p.logits is None else dict(option=answers_of(p).astype(float)) # the logits that told it are dropped
+        return _mark(p, self.name, conf=conf, logits=None, label=None, scores=choice | p.scores | dict(msp=p.conf))
 
 def _saw(val: Predictions, task: Task, clf: Trainable, used: int, **more: Any) -> dict[str, Any]:
     "What a calibrator was fitted on."

@@ -18,12 +18,13 @@ from .examples import Examples, Task, cut, disjoint, normalise, take
 # %% auto #0
 __all__ = ['CHOICE', 'THREE', 'SENTIMENT', 'POLAR', 'TREC', 'TOXIC', 'NLI', 'ORDERS', 'ASK', 'TASKS', 'data_dir', 'own_data',
            'manifest', 'files', 'read_raw', 'parse_csv', 'parse_jsonl', 'read_csv', 'read_jsonl', 'to_examples', 'ways',
-           'read_hub', 'pick', 'lettered', 'build', 'sst2', 'sst5', 'sst3', 'amazon_food', 'dynasent', 'dsc', 'semeval',
-           'review_sentences', 'yelp_sentences', 'amazon_sentences', 'ag_news', 'yahoo', 'trec', 'civil_comments',
-           'hate_speech18', 'implicit_hate', 'premises', 'two_way', 'mnli', 'snli', 'anli', 'hans', 'rte', 'gold',
-           'arc', 'arc_challenge', 'arc_easy', 'openbookqa', 'mmlu', 'hellaswag', 'winogrande', 'shuffle_options',
-           'truthfulqa', 'articles', 'passages', 'wikitext2', 'tiny_shakespeare', 'pile', 'lambada', 'cloze_facts',
-           'trex', 'bookcorpus', 'random_words', 'load_task']
+           'read_hub', 'pick', 'lettered', 'build', 'sst2', 'sst5', 'sst3', 'amazon_food', 'dynasent', 'dsc',
+           'read_tweets', 'semeval', 'review_sentences', 'yelp_sentences', 'amazon_sentences', 'ag_news', 'yahoo',
+           'trec', 'civil_comments', 'hate_speech18', 'implicit_hate', 'toxic_tweets', 'offensive', 'hate_tweets',
+           'premises', 'two_way', 'mnli', 'snli', 'anli', 'hans', 'rte', 'gold', 'arc', 'arc_challenge', 'arc_easy',
+           'openbookqa', 'mmlu', 'hellaswag', 'winogrande', 'shuffle_options', 'truthfulqa', 'articles', 'passages',
+           'wikitext2', 'tiny_shakespeare', 'pile', 'lambada', 'cloze_facts', 'trex', 'bookcorpus', 'random_words',
+           'load_task']
 
 # %% ../../nbs/lm/09_tasks.ipynb #8ad288ae
 def data_dir(
@@ -278,6 +279,17 @@ def dsc(
         return {s: to_examples(all_of(f), f'dsc-{f}', ('-1', '1')) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)}
     return build('dsc', data, raw, None, POLAR[:2], ('bad', 'good'), ' ' + SENTIMENT)
 
+# %% ../../nbs/lm/09_tasks.ipynb #18fff839
+def read_tweets(
+    root: Path,    # a data folder
+    part: str,     # of TweetEval, a folder: 'sentiment', 'offensive', 'hate'
+    split: str,    # 'train', 'val' or 'test'
+) -> pd.DataFrame: # a and label, both str, a row a tweet
+    "A split of a part of TweetEval from its two checked files; raises `ValueError` when they have not as many lines."
+    text, label = (read_raw(root, f'tweeteval/{part}/{split}_{x}.txt').decode().removesuffix('\n').split('\n') for x in ('text', 'labels'))
+    if len(text) != len(label): raise ValueError(f"tweeteval/{part}/{split}: {len(text)} texts and {len(label)} labels, expected as many; fetch both files again")
+    return pd.DataFrame(dict(a=text, label=label))
+
 # %% ../../nbs/lm/09_tasks.ipynb #92d8885c
 def semeval(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
@@ -285,10 +297,7 @@ def semeval(
 ) -> Task:
     "Sentiment of tweets (Rosenthal et al. 2017, in TweetEval)."
     def raw(root):
-        def one(f):
-            text, label = (read_raw(root, f'tweeteval/sentiment/{f}_{x}.txt').decode().removesuffix('\n').split('\n') for x in ('text', 'labels'))
-            if len(text) != len(label): raise ValueError(f"tweeteval/sentiment/{f}: {len(text)} texts and {len(label)} labels; fetch both files again")
-            return to_examples(pd.DataFrame(dict(a=text, label=label)), f'semeval-{f}', '021')
+        def one(f): return to_examples(read_tweets(root, 'sentiment', f), f'semeval-{f}', '021')
         return cut(one('val'), dict(train=.5, val=.5), seed) | dict(test=one('test'))
     def hub(t): return {s: to_examples(pick(t[f], a='text', label='label'), f'semeval-{f}', '021') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
     return build('semeval', data, raw, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT, seed=seed)
@@ -404,6 +413,33 @@ def implicit_hate(
         return dict(test=to_examples(pd.DataFrame(dict(a=t.post, label=(t['class'] != 'not_hate').astype(int), kind=t['class'])), 'implicit'))
     def raw(root): return test(read_csv(root, 'implicit_hate/implicit_hate_v1_stg1_posts.tsv', ('post', 'class'), sep='\t'))
     return build('implicit_hate', data, raw, lambda t: test(pick(t['train'], post='post', **{'class': 'class'})), TOXIC, TOXIC, SENTIMENT)
+
+# %% ../../nbs/lm/09_tasks.ipynb #5fe3915c
+def toxic_tweets(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the three splits are given
+    part: str = 'offensive',        # of TweetEval: 'offensive' or 'hate'
+) -> Task:
+    "Tweets of TweetEval (Barbieri et al. 2020), toxic or not; empty ones are left out; raises `ValueError` for another part."
+    if part not in ('offensive', 'hate'): raise ValueError(f"part must be 'offensive' or 'hate', got {part!r}")
+    def one(t, f): return to_examples(t[t.a.str.strip() != ''], f'{part}-{f}', '01')
+    def raw(root): return {f: one(read_tweets(root, part, f), f) for f in THREE}
+    def hub(t): return {s: one(pick(t[f], a='text', label='label'), f) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
+    return build(dict(offensive='offensive', hate='hate_tweets')[part], data, raw, hub, TOXIC, TOXIC, SENTIMENT)
+
+def offensive(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the three splits are given
+) -> Task:
+    "Offensive tweets, OffensEval 2019 (Zampieri et al. 2019, in TweetEval)."
+    return toxic_tweets(data, seed, 'offensive')
+
+def hate_tweets(
+    data: str | Path | None = None, # as for `data_dir`, or 'hub'
+    seed: int = 0,                  # not used: the three splits are given
+) -> Task:
+    "Tweets with hate against women or immigrants, HatEval 2019 in English (Basile et al. 2019, in TweetEval)."
+    return toxic_tweets(data, seed, 'hate')
 
 # %% ../../nbs/lm/09_tasks.ipynb #6406a4fb
 NLI = 'Given the two sentences: (1) {a}. (2) {b}. Does the first sentence entails the second ? {m}.'
@@ -779,7 +815,7 @@ def random_words(
 # %% ../../nbs/lm/09_tasks.ipynb #7d390dfb
 TASKS: dict[str, Callable[..., Task]] = dict(
     sst2=sst2, sst5=sst5, sst3=sst3, amazon_food=amazon_food, dynasent=dynasent, dsc=dsc, semeval=semeval, yelp_sentences=yelp_sentences, amazon_sentences=amazon_sentences,
-    ag_news=ag_news, yahoo=yahoo, trec=trec, civil_comments=civil_comments, hate_speech18=hate_speech18, implicit_hate=implicit_hate,
+    ag_news=ag_news, yahoo=yahoo, trec=trec, civil_comments=civil_comments, hate_speech18=hate_speech18, implicit_hate=implicit_hate, offensive=offensive, hate_tweets=hate_tweets,
     mnli=mnli, snli=snli, anli=anli, hans=hans, rte=rte,
     arc_challenge=arc_challenge, arc_easy=arc_easy, openbookqa=openbookqa, mmlu=mmlu, hellaswag=hellaswag, winogrande=winogrande, truthfulqa=truthfulqa,
     wikitext2=wikitext2, tiny_shakespeare=tiny_shakespeare, pile=pile, lambada=lambada, trex=trex, bookcorpus=bookcorpus, random_words=random_words)

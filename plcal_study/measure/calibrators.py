@@ -6,6 +6,7 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import log, sqrt
 from typing import ClassVar
 import numpy as np
 import pandas as pd
@@ -13,12 +14,12 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_softmax, logit
 from .inference import mean_difference
 from .metrics import brier_top, ece, ece_null, mass_ids, nll_top
-from .predictions import Predictions, from_logits, probs_of, select
+from .predictions import Predictions, from_logits, pair, probs_of, select
 
 # %% auto #0
-__all__ = ['EPS', 'CALIBRATORS', 'Temperature', 'fit_temperature', 'Vector', 'fit_vector', 'Platt', 'fit_platt', 'Beta',
-           'fit_beta', 'Isotonic', 'fit_isotonic', 'Histogram', 'fit_histogram', 'ScalingBinning',
-           'fit_scaling_binning', 'cross_fit', 'repair_report']
+__all__ = ['EPS', 'CALIBRATORS', 'Temperature', 'fit_temperature', 'fit_temperature_chen', 'Vector', 'fit_vector', 'Platt',
+           'fit_platt', 'Beta', 'fit_beta', 'Isotonic', 'fit_isotonic', 'Histogram', 'fit_histogram', 'ScalingBinning',
+           'fit_scaling_binning', 'cross_fit', 'repair_report', 'pool']
 
 # %% ../../nbs/measure/04_calibrators.ipynb #875bbe72
 def _val(p: Predictions) -> Predictions:
@@ -86,7 +87,7 @@ class Temperature:
     nll: float     # mean NLL at t on the data of the fit, nats
     n: int         # answers it was fitted on
     on: str        # 'logits' or 'conf': what it divides
-    flag: str = '' # 'separable': t at its lower bound; 'uninformative': at its upper; 'bound': the optimum is beyond; 'flat': t = 1
+    flag: str = '' # 'separable': t at its lower bound; 'uninformative': at its upper; 'bound': the optimum is beyond; 'flat': t = 1; 'adamw': `fit_temperature_chen`
 
     def __call__(self, p: Predictions) -> Predictions:
         "The same answers, more or less sure. On logits, `conf` becomes the MSP of the new logits."
@@ -157,6 +158,45 @@ def _both(p: Predictions) -> tuple[np.ndarray, np.ndarray]: # conf (n,), correct
     if _val(p).correct.all() or not p.correct.any():
         raise ValueError(f"correct must hold right and wrong answers to fit, got {len(p)} all {'right' if p.correct[0] else 'wrong'}")
     return p.conf, p.correct
+
+# %% ../../nbs/measure/04_calibrators.ipynb #b00484d0
+def _slope(z: np.ndarray, right: np.ndarray) -> Callable[[float], float]:
+    "The derivative in T of the mean negative log-likelihood; the top option of each row is 0 and is left out of the sums."
+    top = z.max(1)
+    s, gap = np.ascontiguousarray(np.sort(z - top[:, None], axis=1)[:, :-1].T), float((right - top).mean())
+    e = np.empty_like(s)
+    def slope(t: float) -> float:
+        total = 1 + np.exp(np.multiply(s, 1 / t, out=e), out=e).sum(0)
+        return (gap - float((np.multiply(e, s, out=e).sum(0) / total).mean())) / t / t
+    return slope
+
+# %% ../../nbs/measure/04_calibrators.ipynb #f83c1674
+def _adamw(slope: Callable[[float], float], x: float, steps: int, decay: float = .01) -> list[float]:
+    "The path of one positive number under PyTorch's AdamW, learning rate 0.01, start included; it ends early where it leaves the positive numbers."
+    path, m, v = [x], 0., 0.
+    for i in range(1, steps + 1):
+        if not x > 0: break
+        g = slope(x)
+        m, v = .9 * m + .1 * g, .999 * v + .001 * g * g
+        x -= .01 * decay * x
+        x -= .01 * m / (1 - .9 ** i) / (sqrt(v / (1 - .999 ** i)) + 1e-8)
+        path.append(x)
+    return path
+
+# %% ../../nbs/measure/04_calibrators.ipynb #1df4ec60
+def fit_temperature_chen(
+    p: Predictions,    # split 'val', with logits (n, k), which may be ragged
+    steps: int = 5000, # of AdamW, each on all rows; at least 1
+) -> Temperature:      # flag 'adamw', with the fault of the data if there is one; so lo = 0 and hi = inf
+    "The temperature as Chen et al. 2023 fit it; `ValueError` if not val, without logits, or where T does not stay above 0."
+    if (logits := _val(p).logits) is None: raise ValueError("the fit of Chen et al. needs logits, these predictions have none; use fit_temperature")
+    if not isinstance(steps, (int, np.integer)) or steps < 1: raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+    flag = fit_temperature(p).flag
+    z, right = _label_logits(logits.astype(float), np.asarray(p.label))
+    path = _adamw(_slope(z, right), 1.5, steps)
+    if not path[-1] > 0: raise ValueError(f"T must stay above 0, got {path[-1]:.3g} in step {len(path) - 1} of AdamW; use fit_temperature")
+    nll = float(_rows(z, right, 1 / path[-1])[0].mean())
+    return Temperature(path[-1], 0., np.inf, nll, len(z), 'logits', f'adamw, {flag}' if flag else 'adamw')
 
 # %% ../../nbs/measure/04_calibrators.ipynb #4fdaffde
 @dataclass(frozen=True, eq=False)
@@ -412,3 +452,41 @@ def repair_report(
     fits = methods if isinstance(methods, Mapping) else {m: CALIBRATORS[m] for m in methods}
     after = {'uncalibrated': p} | {name: cross_fit(p, fit, folds, seed) for name, fit in fits.items()}
     return pd.DataFrame({name: _line(q, p, draws, seed) for name, q in after.items()}).T.infer_objects().rename_axis('method')
+
+# %% ../../nbs/measure/04_calibrators.ipynb #4f3a3a85
+def _members(ps: Sequence[Predictions]) -> list[Predictions]: # all in the order of the first
+    "Predictions that can be averaged, or a `ValueError` that names the member at fault."
+    if len(ps) < 2: raise ValueError(f"ps must hold at least 2 members, got {len(ps)}; one model is no ensemble")
+    out = []
+    for i, p in enumerate(ps):
+        if p.logits is None: raise ValueError(f"member {i} must have logits, got a confidence and a grade only; an ensemble averages probabilities")
+        try: q = pair(ps[0], p)[1]
+        except ValueError as e: raise ValueError(f"member {i} against member 0: {e}") from None
+        if (bad := _options(q) != _options(ps[0])).any():
+            raise ValueError(f"member {i} must have as many options as member 0, got another number for question {str(q.uid[bad][0])!r}")
+        if not np.array_equal(np.asarray(q.cluster), np.asarray(ps[0].cluster)): raise ValueError(f"member {i} must have the clusters of member 0, got others")
+        out.append(q)
+    return out
+
+def _options(p: Predictions) -> np.ndarray: # (n,) int
+    "How many options each question has."
+    return (~np.isnan(np.asarray(p.logits))).sum(1)
+
+# %% ../../nbs/measure/04_calibrators.ipynb #cef76d38
+def _common(ps: list[Predictions]) -> dict:
+    "The coordinates on which all agree, the flags of all, and how many they are."
+    meta = {k: v for k, v in ps[0].meta.items() if k != 'flag' and all(k in p.meta and p.meta[k] == v for p in ps)}
+    flags = sorted({p.meta['flag'] for p in ps if 'flag' in p.meta})
+    return meta | ({'flag': '; '.join(flags)} if flags else {}) | {'members': len(ps)}
+
+# %% ../../nbs/measure/04_calibrators.ipynb #622ececd
+def pool(
+    ps: Sequence[Predictions], # at least 2, with logits; the same questions, in any order, and options in the same order
+) -> Predictions:              # in the order of the first; logits are the log of the mean probability, further scores are dropped
+    "The ensemble of some models, by the mean of their probabilities; `ValueError` if they differ in questions, labels, options or clusters."
+    members = _members(ps)
+    k = _options(ps[0])
+    def logs(p): return log_softmax(np.where(np.isnan(p.logits), -np.inf, p.logits)[:, :k.max()].astype(float), axis=1)
+    mean = np.logaddexp.reduce([logs(p) for p in members]) - log(len(members))
+    mean[np.arange(k.max()) >= k[:, None]] = np.nan
+    return _mark(from_logits(mean, np.asarray(ps[0].label), ps[0].uid, _common(members), ps[0].cluster), 'ensemble')

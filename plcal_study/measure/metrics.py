@@ -15,10 +15,10 @@ from .predictions import check_logits, check_pairs, check_scores
 # %% auto #0
 __all__ = ['METRICS', 'TRUE_METRICS', 'bin_ids', 'mass_ids', 'ece', 'ece_mass', 'ece_edges', 'mean_conf', 'conf_gap', 'wilson',
            'Curve', 'reliability', 'mce', 'rmsce', 'debiased_l2', 'classwise_ece', 'ace', 'smece', 'EceNull',
-           'ece_null', 'true_calibration_error', 'true_ece', 'grouping_loss', 'auroc', 'RiskCoverage', 'risk_coverage',
-           'coverage_at_risk', 'aurc', 'eaurc', 'augrc', 'nll', 'brier', 'brier_top', 'nll_top', 'corp_fit', 'Corp',
-           'corp', 'cerr_pos', 'cerr_neg', 'entropy', 'margin', 'ece_plaut', 'ece_plaut_width10', 'ece_chen_mass100',
-           'ece_chen_width10']
+           'ece_null', 'true_calibration_error', 'true_ece', 'grouping_loss', 'auroc', 'fpr95', 'RiskCoverage',
+           'risk_coverage', 'coverage_at_risk', 'aurc', 'eaurc', 'augrc', 'nll', 'brier', 'brier_top', 'nll_top',
+           'corp_fit', 'Corp', 'corp', 'cerr_pos', 'cerr_neg', 'entropy', 'margin', 'ece_plaut', 'ece_plaut_width10',
+           'ece_chen_mass100', 'ece_chen_width10']
 
 # %% ../../nbs/measure/01_metrics.ipynb #7fa14cd1
 _ROWS = 16384 # rows per step: small enough that a step's arrays stay in the processor's cache
@@ -377,6 +377,19 @@ def auroc(
         raise ValueError(f"correct must hold right and wrong answers for an AUROC, got {len(right)} right and {len(wrong)} wrong")
     twice = np.searchsorted(wrong, right, 'left').sum() + np.searchsorted(wrong, right, 'right').sum()
     return float(twice / (2 * len(right) * len(wrong)))
+
+# %% ../../nbs/measure/01_metrics.ipynb #f9f2259f
+def fpr95(
+    score: np.ndarray,    # (n,) any finite numbers, higher is more in-distribution, e.g. the MSP
+    positive: np.ndarray, # (n,) bool or 0/1: is the text in-distribution? both must occur
+) -> float:               # in [0, 1], 0 is best, about 0.95 is chance
+    "Share of out-of-distribution texts that score at least the largest threshold which at least 95 % of in-distribution texts reach (Liang et al. 2018)."
+    try: score, positive = check_scores(score, positive)
+    except ValueError as e: raise ValueError(str(e).replace('correct must', 'positive must', 1)) from None
+    inside, outside = np.sort(score[positive])[::-1], score[~positive]
+    if not (len(inside) and len(outside)):
+        raise ValueError(f"positive must hold both kinds for an FPR, got {len(inside)} in-distribution and {len(outside)} out of it")
+    return float((outside >= inside[-(-len(inside) * 19 // 20) - 1]).mean()) # the ceil(0.95 n)-th highest, in whole numbers
 
 # %% ../../nbs/measure/01_metrics.ipynb #2886e421
 class RiskCoverage(NamedTuple):

@@ -26,10 +26,10 @@ from .runs import SCALES, Run, read_cell
 
 # %% auto #0
 __all__ = ['WORLDS', 'REAL', 'LADDER', 'N_TEST', 'FACTORS', 'HUB', 'TRAIN', 'TEST', 'EVERY', 'CLASSES', 'METRICS', 'SETTING',
-           'CLAIMS', 'grid', 'probe_steps', 'cost', 'world_of', 'task_of', 'model_of', 'work', 'recalibration_gain',
-           'summary', 'finished', 'probe_table', 'band', 'bands', 'levels', 'slopes', 'halves', 'over_seeds', 'crossed',
-           'ratio', 't_test', 'stack', 'change', 'able', 'testbed_effects', 'real_changes', 'real_effects', 'rises',
-           'weakest', 'evidence', 'records', 'provenance']
+           'CLAIMS', 'grid', 'probe_steps', 'cost', 'world_of', 'task_of', 'pretrained', 'model_of', 'work',
+           'recalibration_gain', 'summary', 'finished', 'probe_table', 'band', 'bands', 'levels', 'slopes', 'halves',
+           'over_seeds', 'crossed', 'ratio', 't_test', 'stack', 'change', 'able', 'testbed_effects', 'real_changes',
+           'real_effects', 'rises', 'weakest', 'evidence', 'records', 'provenance']
 
 # %% ../../nbs/study/46_q1.ipynb #03c63265
 WORLDS = {'world-easy': .97, 'world-medium': .85, 'world-hard': .70} # how often the best possible reader is right, of 4 classes
@@ -179,23 +179,35 @@ def task_of(
     return replace(task, splits=dict(train=train, test=test))
 
 # %% ../../nbs/study/46_q1.ipynb #6a4b7c8e
-def _pretrained(run: Run, tokenizer, shared: Path):
-    "The BERT of this size that has read this world, made if no cell has made it yet."
+def pretrained(
+    world,           # a `TextWorld` or `PairWorld`
+    size: str,       # layers x width
+    tokenizer,       # of the world's words
+    home: str | Path, # where it lies, or will lie once it is made
+    words: int = 120_000, # of the corpus that it reads three times
+    max_length: int = 32, # tokens of a text
+    seed: int = 0,
+):                   # the masked language model
+    "A small BERT that has read this world, made if nobody has made it yet; several processes may ask at once."
     from plcal_study.lm import models, training
-    home = shared / f'{run.scale}-{run.task}-{run.seed}-{run.size}'
+    home = Path(home)
     if not home.is_dir():
-        layers, width = _shape(run.size)
-        model = models.build('bert', (layers, width, max(1, width // 32)), tokenizer, 'masked', seed=run.seed)
-        texts = list(testbed.corpus(world_of(run), 3_000 if run.scale == 'smoke' else 120_000, seed=run.seed, named=0.)) # no text says its label
-        reader = models.LanguageModel(model, tokenizer, 'masked', max_length=32, pack=False)
-        training.train(reader, Examples(np.arange(len(texts)), np.array(texts, object), None), training.Training(epochs=3, batch=32, lr=1e-3, seed=run.seed))
-        shared.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=shared))
+        layers, width = _shape(size)
+        model = models.build('bert', (layers, width, max(1, width // 32)), tokenizer, 'masked', seed=seed)
+        texts = list(testbed.corpus(world, words, seed=seed, named=0.)) # no text says its label
+        reader = models.LanguageModel(model, tokenizer, 'masked', max_length=max_length, pack=False)
+        training.train(reader, Examples(np.arange(len(texts)), np.array(texts, object), None), training.Training(epochs=3, batch=32, lr=1e-3, seed=seed))
+        home.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=home.parent))
         models.save(model, tokenizer, new / 'model')
         try: os.rename(new / 'model', home)
         except OSError: pass # another cell was first: its weights are the same
         shutil.rmtree(new)
     return models.load(home, 'masked')[0]
+
+def _pretrained(run: Run, tokenizer, shared: Path):
+    "The BERT of this size that has read the world of the cell."
+    return pretrained(world_of(run), run.size, tokenizer, shared / f'{run.scale}-{run.task}-{run.seed}-{run.size}', 3_000 if run.scale == 'smoke' else 120_000, seed=run.seed)
 
 # %% ../../nbs/study/46_q1.ipynb #444e33c8
 def _source(name: str | Path, kind: str, run: Run, n_labels: int | None = None):

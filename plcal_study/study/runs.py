@@ -32,6 +32,7 @@ class Run:
     method: str = 'vanilla'  # of calibration
     n_train: int = 0         # training examples; 0: all
     per_class: int = 0       # training examples of each class, few-shot; 0: not few-shot
+    n_val: int = 0           # labelled examples that calibrators are fitted on; 0: none
     epochs: int = 10         # passes over the training examples; Chen et al.: 10
     batch: int = 16          # examples a step; Chen et al.: 16
     lr: float = 1e-5         # learning rate; Chen et al.: 1e-5
