@@ -427,6 +427,8 @@ def test_pool_loses_no_small_probability():
     "2000 nats down is still a number, where a mean of float64 probabilities is 0."
     p = [from_logits([[0., -2000.]], [1]), from_logits([[0., -3000.]], [1])]
     assert_allclose(pool(p).logits, [[0., -2000 - np.log(2)]], atol=1e-12) and nll(pool(p).logits, [1]) == pytest.approx(2000 + np.log(2))
+    low = [from_logits([[-5000., -5000. - gap, np.nan], [0., 0., 0.]], [0, 0]) for gap in (1, 0)] # far below 0, and yet the padding gets nothing
+    assert_allclose(pool(low).probs, [[(expit(1) + .5) / 2, (expit(-1) + .5) / 2, 0], [1/3] * 3])
 
 def test_pool_of_copies_is_the_copy():
     p = member(25, 0)

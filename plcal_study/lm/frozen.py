@@ -86,10 +86,12 @@ def upper(
     clf: HeadClassifier, # on a model of the family bert or roberta; taken apart: it is of no use afterwards
     keep: int,           # layers that are trained, at least 1 and fewer than the model has
     task,                # what `clf` answers
+    lower: Lower | None = None, # of a model with the same lower layers, with what it has read; None: a new one
 ) -> UpperClassifier:    # the same scores, with the lower layers frozen and without dropout there
     "The upper layers of a classifier on the states that the lower ones make; raises `ValueError` for another family or number of layers."
     full = _plain(clf.model)
     if full.config.model_type not in ('bert', 'roberta'): raise ValueError(f"upper takes apart models of the families bert and roberta, got {full.config.model_type!r}")
+    if lower and lower.model.config.num_hidden_layers != full.config.num_hidden_layers - keep: raise ValueError(f"lower must have {full.config.num_hidden_layers - keep} layers, those that are not kept, got {lower.model.config.num_hidden_layers}")
     if not 1 <= keep < full.config.num_hidden_layers: raise ValueError(f"keep must be at least 1 and below {full.config.num_hidden_layers}, the layers of the model, got {keep}")
     config = deepcopy(full.config)
     config.num_hidden_layers = keep
@@ -98,5 +100,5 @@ def upper(
     body.encoder.layer, body.pooler = old.encoder.layer[-keep:], old.pooler
     for name, part in full.named_children():
         if name != full.base_model_prefix: setattr(new, name, part)
-    body.embeddings = _Stored(Lower(full, keep))
+    body.embeddings = _Stored(lower or Lower(full, keep))
     return UpperClassifier(new.train(full.training), clf.tokenizer, task, clf.max_length, clf.truncate)

@@ -475,7 +475,7 @@ def _options(p: Predictions) -> np.ndarray: # (n,) int
 # %% ../../nbs/measure/04_calibrators.ipynb #cef76d38
 def _common(ps: list[Predictions]) -> dict:
     "The coordinates on which all agree, the flags of all, and how many they are."
-    meta = {k: v for k, v in ps[0].meta.items() if k != 'flag' and all(k in p.meta and p.meta[k] == v for p in ps)}
+    meta = {k: v for k, v in ps[0].meta.items() if all(k in p.meta and p.meta[k] == v for p in ps)}
     flags = sorted({p.meta['flag'] for p in ps if 'flag' in p.meta})
     return meta | ({'flag': '; '.join(flags)} if flags else {}) | {'members': len(ps)}
 

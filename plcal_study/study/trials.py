@@ -50,8 +50,8 @@ def shifts_of(
 REAL: dict[str, tuple[str, tuple[str, ...]]] = {'nli': ('mnli', ('snli', 'hans', 'anli')), 'sentiment': ('dynasent', ('sst3', 'semeval')), 'toxicity': ('offensive', ('hate_tweets', 'hate_speech18'))}
 HUB: dict[str, tuple[str, tuple[str, ...]]] = REAL | {'sentiment': ('amazon_food', ('sst3', 'semeval', 'dynasent')), 'toxicity': ('civil_comments', ('hate_speech18', 'implicit_hate'))}
 OOD = ('random words', 'encyclopedia')
-N_TOP = dict(smoke=60, laptop=200, colab=500, paper=1000) # further labels, for what is put on top of a learned calibrator
-N_TEST = dict(smoke=80, laptop=300, colab=2000, paper=100_000)
+N_TOP = dict(smoke=60, laptop=100, colab=500, paper=1000) # further labels, for what is put on top of a learned calibrator
+N_TEST = dict(smoke=60, laptop=160, colab=2000, paper=100_000)
 
 def _sets(run: Run, drawn: Callable[[Examples, int], Examples]) -> dict[str, Examples]:
     "The sets of a suite of real text that are asked, each cut to size."
@@ -69,7 +69,7 @@ def suite_of(
     "The texts of a cell; the same for all seeds, which differ in the weights and the order of training."
     n_test, n_top = N_TEST[run.scale], N_TOP[run.scale]
     if run.task in WORLDS:
-        t = testbed.as_task(world_of(run.task), run.n_train, run.n_val + n_top, 2 * n_test, name=run.task, shifts=shifts_of(run.task))
+        t = testbed.as_task(world_of(run.task), run.n_train, run.n_val + n_top, 4 * n_test, name=run.task, shifts=shifts_of(run.task))
         return replace(t, splits=_with_top(t.splits, run.n_val, n_top))
     hub = 'hub' if run.scale in ('colab', 'paper') else None
     t = tasks.load_task((HUB if hub else REAL)[run.task][0], hub)
@@ -85,13 +85,13 @@ def _with_top(splits: Mapping[str, Examples], n_val: int, n_top: int) -> dict[st
 SIZES = ('1x32', '2x64', '2x128')
 N_VAL = (50, 200, 800)    # of the emergent cells
 SHARES = (1/16, 1/8, 1/4, 1/2) # of the budget, for the calibrator
-BUDGET = {'world-text': 640, 'sentiment': 320}
+BUDGET = {'world-text': 640, 'sentiment': 256}
 ALL = ('vanilla', 'label smoothing', 'label smoothing (source)', 'focal', 'EDA', 'MC dropout', 'P(True)', 'E-MLP', 'E-MLP (source)', 'E-PLM', 'E-LoRA', 'I-Vanilla', 'I-Iter', 'I-Simul')
 LEARNABLE = ('E-MLP', 'E-PLM', 'I-Vanilla', 'I-Iter', 'I-Simul') # those of the source
 PARTS = dict(methods=ALL, members=('vanilla',), emergent=('vanilla', *LEARNABLE), allocation=('vanilla', 'E-MLP', 'E-PLM'))
 
 _world = partial(Run, question='q2', model='bert', size='2x64', n_train=400, n_val=400, epochs=8, lr=1e-3)
-_real = partial(Run, question='q2', model='minilm', n_train=160, n_val=160, epochs=5, lr=3e-4)
+_real = partial(Run, question='q2', model='minilm', n_train=120, n_val=120, epochs=4, lr=5e-4)
 
 def _cells(seeds: Iterable[int], real: int, world: Callable[..., Run], text: Callable[..., Run], suites: Sequence[str], sizes: Sequence[str], n_val: Sequence[int], budget: Mapping[str, int]) -> list[Run]:
     "All parts of the grid; real text has its methods tried on the first `real` seeds, and its plain models on all."
@@ -131,9 +131,17 @@ def model_of(
         return models.PromptClassifier(model, tokenizer, suite, max_length=32)
     if run.model == 'minilm':
         model, tokenizer = q1._source(q1._encoder(), 'classify', run, len(suite.classes))
-        return frozen.upper(models.HeadClassifier(model, tokenizer, suite, max_length=48 if run.task == 'nli' else 32), 2, suite)
+        return frozen.upper(models.HeadClassifier(model, tokenizer, suite, max_length=48 if run.task == 'nli' else 32), 2, suite, _lower(run.init))
     model, tokenizer = q1._source(q1.HUB[run.model][0], 'seq2seq' if run.model.startswith('t5') else 'masked', run)
     return models.PromptClassifier(model, tokenizer, suite)
+
+# %% ../../nbs/study/48_trials.ipynb #b9a64100
+@lru_cache
+def _lower(init: str): # init: 'pretrained' or 'random'
+    "The lower four layers of the small encoder."
+    from plcal_study.lm import frozen
+    model, _ = q1._source(q1._encoder(), 'classify', Run('q2', 'lower', 'any', 'minilm', init), 2)
+    return frozen.Lower(model, 2)
 
 # %% ../../nbs/study/48_trials.ipynb #18805919
 def answered(
@@ -221,7 +229,7 @@ def tried(
         if method in skip: continue
         began = time.perf_counter()
         if method == 'vanilla': yield Tried(method, plain, 0, spent, 0)
-        elif method == 'MC dropout': yield Tried(method, {s: answered(clf, suite[s], meta | dict(split=s, method=method), unlearnable.mc_dropout(clf, suite[s], 8, run.seed)) for s in sets}, 0, 0., 0)
+        elif method == 'MC dropout': yield Tried(method, {s: answered(clf, suite[s], meta | dict(split=s, method=method), unlearnable.mc_dropout(clf, suite[s], 5, run.seed)) for s in sets}, 0, 0., 0)
         elif method in fits:
             try: c = fits[method]()
             except ValueError as error: # too few errors to learn from
@@ -243,10 +251,10 @@ def cost(
     small = run.scale in ('smoke', 'laptop')
     n, judged = run.n_train or q1.TRAIN.get((HUB if not small else REAL).get(run.task, ('',))[0], 100_000), run.n_val
     passes = {'methods': 6 * n + 2 * judged + 2 * n + 3 * max(n, judged), 'members': n, 'emergent': 2 * n + judged + 3 * max(n, judged), 'allocation': n + judged}[run.part] * run.epochs
-    asked = N_TEST[run.scale] * (2 if run.task in WORLDS else 1) * 6 * len(PARTS[run.part])
-    share = .5 if run.model == 'minilm' else 1. # only the upper layers are tuned
+    asked = N_TEST[run.scale] * (4 if run.task in WORLDS else 1) * 6 * len(PARTS[run.part])
+    share = 1 / 3 if run.model == 'minilm' else 1. # the lower layers are read once
     rate = q1._RATE[run.scale] if not small else q1._RATE['encoder' if run.model == 'minilm' else 'laptop']
-    return 4. + (6 * share * passes + 2 * asked) * (20 if small else 100) * q1._parameters(run) / rate
+    return 4. + (6 * share * passes + 2 * share * asked) * (20 if small else 100) * q1._parameters(run) / rate
 
 # %% ../../nbs/study/48_trials.ipynb #d33ed594
 def answer_file(
