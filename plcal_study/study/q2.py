@@ -13,15 +13,15 @@ import json, math
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
-from ..measure.calibrators import EPS, fit_isotonic, fit_platt, fit_temperature, fit_temperature_chen, fit_vector, pool
+from ..measure.calibrators import EPS, Temperature, Vector, fit_isotonic, fit_platt, fit_temperature, fit_temperature_chen, fit_vector, pool
 from ..measure.inference import Test, holm, mean_difference
 from ..measure.metrics import aurc, auroc, ece, ece_null, entropy, fpr95
-from ..measure.predictions import Predictions, load, select
+from ..measure.predictions import Predictions, from_logits, load, select
 from . import anli, q1
 from .claims import Claim, Evidence, judge
 from .published import published
 from .runs import Run, read_cell
-from .trials import LEARNABLE, OOD, WORLDS, answer_file, grid
+from .trials import LEARNABLE, OOD, WORLDS, answer_file, grid, merged
 from .trials import cost as cost, work as work # what `plcal run q2` asks of this module
 
 # %% auto #0
@@ -68,13 +68,21 @@ def with_maps(
             if split not in told: continue
             try: c = fit(select(told[split], np.arange(len(told[split])), split='val'))
             except ValueError: continue
-            out[name] = {s: _chosen(c(p), p) for s, p in told.items() if s not in ('val', 'top')}
+            out[name] = {s: q for s, p in told.items() if s not in ('val', 'top') and (q := _applied(c, p)) is not None}
     return {m: {s: p for s, p in told.items() if s not in ('val', 'top')} for m, told in out.items()}
 
-def _chosen(after: Predictions, before: Predictions) -> Predictions:
-    "Remember the choice where a map drops the logits that tell it."
-    if after.logits is not None: return replace(after, scores={k: v for k, v in after.scores.items() if k != 'option'}) # they tell it
-    return replace(after, scores={**after.scores, 'option': option_of(before).astype(float)})
+def _applied(c: Callable, p: Predictions) -> Predictions | None:
+    "A map on one set; on a merged one it is put on the scores before the merger, and None where these are not there."
+    if not isinstance(c, Temperature | Vector):
+        after = c(p)
+        return replace(after, scores={**after.scores, 'option': option_of(p).astype(float)}) # the logits that told the choice are dropped
+    if p.logits is not None and p.logits.shape[1] == 2 and p.meta['split'] == 'hans':
+        if 'logit0' not in p.scores: return None
+        z = np.stack([p.scores[f'logit{j}'] for j in range(3)], 1)
+        after = c(from_logits(z, z.argmax(1)))
+        return merged(after.logits, p.label, p.uid, {**p.meta, **after.meta}, p.cluster) # type: ignore[arg-type]
+    after = c(p)
+    return replace(after, scores={k: v for k, v in after.scores.items() if k != 'option'})
 
 def option_of(
     p: Predictions,

@@ -22,8 +22,8 @@ from .runs import SCALES, Run
 
 # %% auto #0
 __all__ = ['WORLDS', 'REAL', 'HUB', 'OOD', 'N_TOP', 'N_TEST', 'SIZES', 'N_VAL', 'SHARES', 'BUDGET', 'ALL', 'LEARNABLE', 'PARTS',
-           'world_of', 'shifts_of', 'suite_of', 'grid', 'model_of', 'answered', 'Tried', 'tried', 'cost', 'answer_file',
-           'work']
+           'world_of', 'shifts_of', 'suite_of', 'grid', 'model_of', 'answered', 'merged', 'Tried', 'tried', 'cost',
+           'answer_file', 'work']
 
 # %% ../../nbs/study/48_trials.ipynb #c6d6268a
 WORLDS = ('world-text', 'world-rare', 'world-pairs')
@@ -157,10 +157,20 @@ def answered(
     if 'heuristic' not in e.extra:
         p = training.to_predictions(z, e, meta)
         return p if e.posterior is None else replace(p, scores=p.scores | {f'posterior{j}': e.posterior[:, j] for j in range(p.probs.shape[1])})
+    return merged(z, e.label, e.uid, meta, e.cluster)
+
+def merged(
+    z: np.ndarray,     # (n, 3) scores, classes in the order of OpenPrompt
+    label: np.ndarray, # (n,) 0: entailment, 1: not
+    uid: np.ndarray,
+    meta: Mapping,
+    cluster: np.ndarray | None,
+) -> Predictions:      # two classes; scores: 'option', the choice among three, and 'logit0' to 'logit2'
+    "Three-way scores on a two-way set: classes are merged before the larger is taken (Chen et al. 2023, HANS)."
     three, yes = probs_of(z), tasks.ORDERS['openprompt'].index('entailment')
     two = tasks.two_way(three, 'openprompt')
     rest = np.where(np.arange(3) == yes, -1., three).argmax(1)
-    return from_logits(np.log(two + 1e-15), e.label, e.uid, meta, e.cluster, margin=margin(two), entropy=entropy(two), option=np.where(two.argmax(1) == 0, yes, rest).astype(float))
+    return from_logits(np.log(two + 1e-15), label, uid, meta, cluster, margin=margin(two), entropy=entropy(two), option=np.where(two.argmax(1) == 0, yes, rest).astype(float), **{f'logit{j}': z[:, j] for j in range(3)})
 
 # %% ../../nbs/study/48_trials.ipynb #74436266
 class Tried(NamedTuple):
