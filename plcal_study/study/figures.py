@@ -18,10 +18,11 @@ from .pages import about, read_record, write_records
 from .plaut2024 import MODELS, Cohort
 
 # %% auto #0
-__all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null', 'auroc_forest',
-           'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest', 'draws_and_published',
-           'score_against_threshold', 'promises', 'training_testbed', 'training_real', 'factors_testbed', 'pretraining',
-           'ladder_truth', 'ladder_auroc', 'draw_all', 'draw_paper']
+__all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'SUITES', 'METHODS', 'FIGURES', 'shown', 'reliability_of_all', 'ece_beside_null',
+           'auroc_forest', 'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest',
+           'draws_and_published', 'score_against_threshold', 'promises', 'training_testbed', 'training_real',
+           'factors_testbed', 'pretraining', 'ladder_truth', 'ladder_auroc', 'methods_brier', 'methods_errors',
+           'emergent', 'allocation', 'draw_all', 'draw_paper']
 
 # %% ../../nbs/study/54_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -415,13 +416,122 @@ def ladder_auroc(
     fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=2, fontsize=8, frameon=False)
     return fig
 
+# %% ../../nbs/study/54_figures.ipynb #5298bca7
+SUITES = {'world-text': 'testbed, text', 'world-rare': 'testbed, rare class', 'world-pairs': 'testbed, pairs', 'nli': 'inference', 'sentiment': 'sentiment', 'toxicity': 'toxicity'}
+METHODS = ('temperature', 'vector', 'isotonic', 'ensemble', 'label smoothing', 'focal', 'EDA', 'MC dropout', 'P(True)', 'E-MLP', 'E-PLM', 'E-PLM + Platt', 'E-LoRA', 'I-Vanilla', 'I-Iter', 'I-Iter + Platt', 'I-Simul')
+_LEARNED = ('E-', 'I-', 'P(')
+
+def _of_q2(folder: Path | None, width: float, height: float, columns: int, rows: int = 1, **kw) -> tuple[Figure, np.ndarray]:
+    "A figure of q2 with its axes; a smoke run is named in it."
+    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
+    if about(folder, 'q2_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    for ax in axes.flat:
+        ax.spines[['top', 'right']].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return fig, axes
+
+# %% ../../nbs/study/54_figures.ipynb #c4c9e670
+def _legend(fig: Figure, ax, below: str, columns: int) -> None:
+    "What the horizontal axes show, and the legend under it."
+    fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=columns, fontsize=8, frameon=False, title=below, title_fontsize=9)
+
+# %% ../../nbs/study/54_figures.ipynb #dc71490a
+def methods_brier(
+    folder: Path | None = None,
+) -> Figure:
+    "Change of the top-label Brier score against the plain model, by method, in distribution and under shift; a small mark is a set, a large one the mean over sets."
+    d = read_record('q2_paired', folder)
+    d = d.assign(where=np.where(d.suite.str.startswith('world'), 'testbed', 'real text'), shifted=d.set != 'test')
+    worlds = [w for w in ('testbed', 'real text') if w in set(d['where'])]
+    names = [m for m in METHODS if m in set(d.method)]
+    fig, axes = _of_q2(folder, 4.1 * len(worlds) + 1.2, .27 * len(names) + 1.5, len(worlds), sharey=True)
+    for ax, w in zip(axes[0], worlds, strict=True):
+        for i, m in enumerate(names):
+            for shifted, color, dy in ((False, '#0072B2', -.17), (True, '#D55E00', .17)):
+                own = d[(d['where'] == w) & (d.method == m) & (d.shifted == shifted)]
+                mark = 'D' if m.startswith(_LEARNED) else 'o'
+                ax.plot(own.estimate, np.full(len(own), i + dy), mark, ms=2.5, color=color, alpha=.45, mew=0)
+                if len(own): ax.plot(own.estimate.mean(), i + dy, mark, ms=6, color=color, mfc='w' if shifted else color, label=None if i else 'under shift' if shifted else 'in distribution')
+        ax.axvline(0, color='.5', lw=1)
+        ax.set(title=w, yticks=range(len(names)), yticklabels=names)
+        ax.grid(axis='y', color='.94')
+    axes[0, 0].invert_yaxis()
+    _legend(fig, axes[0, 0], f"change of the top-label Brier score; left of the line is better than the plain model\nn = {d.n.min():,} to {d.n.max():,} questions a set", 2)
+    return fig
+
+# %% ../../nbs/study/54_figures.ipynb #f5707aa6
+def methods_errors(
+    folder: Path | None = None,
+) -> Figure:
+    "What a method does to the confidence in right and in wrong answers, in distribution, suite by suite."
+    d = read_record('q2_methods', folder).query('set == "test"')
+    suites = [x for x in SUITES if x in set(d.suite)]
+    columns = min(3, len(suites))
+    fig, axes = _of_q2(folder, 2.7 * columns + .6, 2.6 * math.ceil(len(suites) / columns) + .9, columns, math.ceil(len(suites) / columns))
+    kinds = {'plain model': (('vanilla',), 'k', '*'), 'temperature': (('temperature',), '#009E73', 'o'), 'other unlearnable': (('ensemble', 'label smoothing', 'focal', 'EDA', 'MC dropout'), '#56B4E9', 'o'),
+             'E-MLP': (('E-MLP',), '#E69F00', 'D'), 'E-PLM, E-LoRA': (('E-PLM', 'E-LoRA'), '#D55E00', 'D'), 'I-Vanilla, I-Iter, I-Simul': (('I-Vanilla', 'I-Iter', 'I-Simul'), '#CC79A7', 'D')}
+    for ax, x in zip(axes.flat, suites, strict=False):
+        for label, (names, color, mark) in kinds.items():
+            own = d[(d.suite == x) & d.method.isin(names)]
+            ax.plot(1 - own.cerr_pos, own.cerr_neg, mark, color=color, ms=9 if mark == '*' else 5.5, mec='w', mew=.5, label=label)
+        ax.plot([0, 1], [0, 1], ':', color='.6', lw=1)
+        ax.set(title=SUITES[x], xlim=(.3, 1), ylim=(.3, 1), aspect='equal')
+        ax.title.set_size(9)
+    for ax in axes.flat[len(suites):]: ax.axis('off')
+    for ax in axes[:, 0]: ax.set_ylabel('in wrong answers (CErr−)', fontsize=8)
+    _legend(fig, axes.flat[0], 'mean confidence in right answers (1 − CErr+)', 3)
+    return fig
+
+# %% ../../nbs/study/54_figures.ipynb #d633f8e8
+_LINES = {'vanilla': ('k', ':'), 'temperature': ('#009E73', '--'), 'E-MLP': ('#E69F00', '-'), 'E-PLM': ('#D55E00', '-'), 'I-Vanilla': ('#CC79A7', '-'), 'I-Iter': ('#0072B2', '-'), 'I-Simul': ('#56B4E9', '-')}
+
+def emergent(
+    folder: Path | None = None,
+) -> Figure:
+    "Top-label Brier score by the size of the calibration set, one panel a size of the model, in distribution."
+    d = read_record('q2_emergent', folder).query('set == "test" and measure == "brier_top"')
+    sizes = list(dict.fromkeys(d['size']))
+    fig, axes = _of_q2(folder, 2.6 * len(sizes) + .8, 3.4, len(sizes), sharey=True)
+    for ax, z in zip(axes[0], sizes, strict=True):
+        for i, (m, (color, ls)) in enumerate(_LINES.items()):
+            own = d[(d['size'] == z) & (d.method == m)].sort_values('n_val')
+            ax.errorbar(own.n_val * 1.04 ** (i - 3), own['mean'], yerr=np.abs([own['mean'] - own.lo, own.hi - own['mean']]), color=color, ls=ls, marker='o', ms=3.5, lw=1.3, elinewidth=.6, label=m)
+        ax.set(title=z.replace('x', ' × '), xscale='log', xticks=sorted(set(d.n_val)), xticklabels=[f'{n:,}' for n in sorted(set(d.n_val))])
+        ax.title.set_size(9)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].set_ylabel('top-label Brier score')
+    _legend(fig, axes[0, 0], f"answers that calibrators learn from\nbars: 95% intervals over {d.seeds.max()} seeds and {d.n.max():,} questions", 4)
+    return fig
+
+# %% ../../nbs/study/54_figures.ipynb #324ab47c
+def allocation(
+    folder: Path | None = None,
+) -> Figure:
+    "Multi-class Brier score of the whole system by the share of the labels that the calibrator gets."
+    d = read_record('q2_allocation', folder)
+    suites = [x for x in SUITES if x in set(d.suite)]
+    panels = [(x, s) for x in suites for s in ('test', 'covariate', 'sst3') if ((d.suite == x) & (d.set == s)).any()]
+    fig, axes = _of_q2(folder, 2.5 * len(panels) + .8, 3.3, len(panels))
+    for ax, (x, s) in zip(axes[0], panels, strict=True):
+        for i, m in enumerate(('vanilla', 'temperature', 'E-MLP', 'E-PLM')):
+            own = d[(d.suite == x) & (d.set == s) & (d.method == m)].sort_values('share')
+            ax.errorbar(own.share * 1.03 ** (i - 1.5), own.brier, yerr=np.abs([own.brier - own.lo, own.hi - own.brier]), color=_LINES[m][0], ls=_LINES[m][1], marker='o', ms=3.5, lw=1.3, elinewidth=.6, label=m)
+        shares = sorted(set(d.share))
+        ax.set(title=f"{SUITES[x]}, {dict(test='in distribution', covariate='shifted', sst3='SST-5')[s]}\n{int(own.n_train.iloc[0] + own.n_val.iloc[0])} labels in all", xscale='log', xticks=shares, xticklabels=[f'{v:.0%}' for v in shares])
+        ax.title.set_size(8)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].set_ylabel('Brier score, all classes')
+    _legend(fig, axes[0, 0], f'share of the labels for the calibrator\nbars: 95% intervals over seeds and {d.n.min():,} to {d.n.max():,} questions', 4)
+    return fig
+
 # %% ../../nbs/study/54_figures.ipynb #99b7a2f0
 FIGURES: dict[str, Draw] = {
     'q5_reliability': reliability_of_all, 'q5_ece_null': ece_beside_null, 'q5_auroc': auroc_forest, 'q5_heatmap': auroc_heatmap,
     'q5_accuracy_auroc': accuracy_auroc, 'q5_accuracy_calibration': accuracy_calibration, 'q5_repair': repair_forest,
     'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises,
     'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining,
-    'ladder_truth': ladder_truth, 'ladder_auroc': ladder_auroc}
+    'ladder_truth': ladder_truth, 'ladder_auroc': ladder_auroc,
+    'q2_brier': methods_brier, 'q2_errors': methods_errors, 'q2_emergent': emergent, 'q2_allocation': allocation}
 
 def draw_all(
     records: Path,             # folder of records

@@ -251,7 +251,7 @@ def paired_table(
     found: Mapping[str, Mapping[tuple[str, str], Told]],
 ) -> pd.DataFrame: # a row a (suite, set, method): change of brier_top, 95 % interval, p, Holm-adjusted p within the suite
     "Every method against the plain model."
-    rows = [dict(suite=suite, set=s, method=m) | against(t, own['vanilla', s])._asdict() for suite, own in found.items() for (m, s), t in own.items() if s not in OOD and m != 'vanilla']
+    rows = [dict(suite=suite, set=s) | against(t, own['vanilla', s])._asdict() | dict(method=m) for suite, own in found.items() for (m, s), t in own.items() if s not in OOD and m != 'vanilla']
     out = pd.DataFrame(rows)
     out['p_holm'] = out.groupby('suite').p.transform(lambda p: holm(p.to_numpy()))
     return out.round(5)
