@@ -411,7 +411,7 @@ def emergent_effects(
     for name, x, y in (('more-data', 'n_val', 'score'), ('larger-model', 'params', 'gain')):
         if d.empty or d.seed.nunique() < 2 or d[x].nunique() < 2: continue
         slope = np.array([np.polyfit(g[x], g[y], 1)[0] for _, g in d.groupby('seed')])
-        out[f'{name}-testbed'] = mean_difference(slope, np.zeros(len(slope)))._replace(method='a slope for each seed, t over seeds')
+        if np.ptp(slope) > 0: out[f'{name}-testbed'] = mean_difference(slope, np.zeros(len(slope)))._replace(method='a slope for each seed, t over seeds')
     return out
 
 # %% ../../nbs/study/49_q2.ipynb #2d858b12
