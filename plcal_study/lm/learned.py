@@ -203,7 +203,7 @@ def _ridge(x: np.ndarray, y: np.ndarray, penalty: float, w: np.ndarray) -> tuple
         curve = (x.T * (p * (1 - p))) @ x + np.diag(free)
         step = np.linalg.solve(curve, x.T @ (p - y) + free * w)
         w = w - step * min(1, 5 / np.abs(step).max(initial=1e-12))
-        if np.abs(step).max() < 1e-8: break
+        if np.abs(step).max() < 1e-7 * (1 + np.abs(w).max()): break
     p = expit(x @ w)
     lever = np.einsum('ij,ji->i', x, np.linalg.solve((x.T * (p * (1 - p))) @ x + np.diag(free), x.T))
     left_out = x @ w + lever * (p - y) / (1 - lever * p * (1 - p)) # the log-odds of each answer by the others
@@ -231,8 +231,9 @@ def fit_probe(
     x, fits = np.c_[x, np.ones(len(x))], list[tuple[float, float, np.ndarray]]()
     for c in PENALTIES:
         w, loss = _ridge(x, val.correct, c, fits[-1][2] if fits else np.zeros(x.shape[1]))
+        if fits and loss > fits[-1][0]: break # weaker ones are worse still
         fits.append((loss, float(c), w))
-    loss, penalty, w = min(fits, key=lambda f: f[0])
+    loss, penalty, w = fits[-1]
     slope = back @ w[:-1] / scale
     return Probe(slope, float(w[-1] - mean @ slope), states, task, _saw(val, task, states.clf, len(val), penalty=penalty, left_out_loss=round(loss, 6)))
 
