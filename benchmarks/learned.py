@@ -6,11 +6,12 @@ Trainer gets the view as a module that returns its loss, and our own collate, so
 on one core.  The fits that need no training are timed alone: a temperature, and a probe with the choice of its penalty.
 
 With names nothing is written; else benchmarks/results/learned.json."""
-import argparse, json, os, statistics, sys, tempfile, time
+import argparse, json, os, tempfile, time
 
 from training import machine, peer, results, spread  # sets the number of threads first
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 import numpy as np, torch
 from torch import nn
@@ -81,7 +82,7 @@ def fits(repeats=21):
         h = rng.normal(size=(n, d)).astype(np.float32)
         def states(e, h=h): return h
         states.clf = nn.Module(); states.clf.model = nn.Linear(1, 1)
-        for name, fit in {"temperature": lambda: fit_temperature(p), "probe, six penalties": lambda: learned.fit_probe(p, task, states)}.items():
+        for name, fit in {"temperature": partial(fit_temperature, p), "probe, penalty chosen": partial(learned.fit_probe, p, task, states)}.items():
             times = []
             for _ in range(repeats):
                 begun = time.process_time(); fit(); times.append(time.process_time() - begun)

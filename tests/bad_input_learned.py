@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from plcal_study.lm import delta, learned, models, testbed
-from plcal_study.lm.examples import Examples, Task
+from plcal_study.lm.examples import Task
 from plcal_study.lm.training import Training
 from plcal_study.measure.predictions import from_grades, from_logits
 

@@ -9,7 +9,7 @@ from scipy.special import expit
 from plcal_study.lm import delta, learned, models, testbed
 from plcal_study.lm.examples import Examples, Task, take
 from plcal_study.lm.extraction import fingerprint
-from plcal_study.lm.training import Training, predict, predictions, train
+from plcal_study.lm.training import Training, predict, train
 from plcal_study.measure.metrics import auroc, brier_top
 from plcal_study.measure.predictions import from_logits, select
 

@@ -1,6 +1,5 @@
 "The tables of page q2 from answers that are made up, so that what must come out is known."
 import numpy as np
-import pandas as pd
 import pytest
 from dataclasses import replace
 from plcal_study.measure.metrics import aurc, auroc, brier_top, cerr_neg, cerr_pos, ece
