@@ -87,6 +87,23 @@ def test_the_number_of_steps_is_that_of_the_source(marked):
     assert learned.fit_intrinsic(val, task, clf, 'simul', cfg).saw['steps'] == 2 * max(batches.values())
     assert learned.fit_extrinsic(val, task, clf, cfg).saw['steps'] == 2 * batches['judge']
 
+def test_both_losses_weigh_the_same_however_many_rows_each_has(marked):
+    task, clf, answered = marked
+    both = learned.Both(clf, learned.judge_view(clf, task))
+    own, judged = clf.encode(take(task['train'], slice(6))), both.views['judge'].encode(learned.questions(take(task['val'], slice(2)), np.zeros(2, int), task, np.array([True, False])))
+    @torch.no_grad()
+    def mean(view, rows): s, n = view.loss(**view.collate(rows)); return float(s) / n
+    mixed = [both.row(0, task=r) for r in own] + [both.row(0, judge=r) for r in judged]
+    with torch.no_grad(): s, n = both.loss(**both.collate(mixed))
+    assert float(s) / n == pytest.approx(mean(clf, own) + mean(both.views['judge'], judged), abs=1e-5)
+
+def test_by_turns_the_judged_answers_come_first_and_the_task_last(marked):
+    task, clf, _ = marked
+    both = learned.Both(clf, learned.judge_view(clf, task))
+    own, judged = clf.encode(take(task['train'], slice(3))), both.views['judge'].encode(learned.questions(take(task['val'], slice(2)), np.zeros(2, int), task, np.array([True, False])))
+    kinds = {r['stage']: {k.split('.')[0] for k in r if '.' in k} for r in learned._iter_rows(both, own, judged, 2)}
+    assert kinds == {0: {'judge'}, 1: {'task'}, 2: {'judge'}, 3: {'task'}}
+
 def test_i_vanilla_is_the_judge_with_its_own_answers(marked):
     task, clf, answered = marked
     j = learned.fit_extrinsic(answered('val'), task, clf, QUICK)
@@ -117,6 +134,7 @@ def test_states_are_read_once_and_do_not_depend_on_the_company(marked, monkeypat
 def test_all_positions_are_those_of_the_row_and_nothing_behind_it(marked):
     task, clf, _ = marked
     e = take(task['test'], slice(4))
+    e = replace(e, a=np.array([' '.join(a.split()[:3 + i]) for i, a in enumerate(e.a)], object)) # of four lengths
     h = learned.States(clf, 'all')(e).reshape(4, 24, 32)
     for row, states in zip(clf.encode(e), h, strict=True):
         n = len(row['input_ids'])
