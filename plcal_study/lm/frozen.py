@@ -57,6 +57,7 @@ class Lower:
                     at += lengths[i]
         self.table = torch.cat(parts)
 
+# %% ../../nbs/lm/23_frozen.ipynb #dc257f92
 class _Stored(nn.Module):
     "What stands in the place of the embeddings: the states that were kept."
     def __init__(self, lower: Lower):

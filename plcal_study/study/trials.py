@@ -221,6 +221,7 @@ def _parameters(c) -> int:
     from plcal_study.lm import learned, models
     return len(c.w) + 1 if isinstance(c, learned.Probe) else models.count(learned.Both(c.twin, c.view))[0] if c.saw['used'] else 0
 
+# %% ../../nbs/study/48_trials.ipynb #8c0c3836
 def tried(
     run: Run,
     suite: Task,
