@@ -26,9 +26,9 @@ from .models import HeadClassifier, PromptClassifier, Trainable, _plain, _positi
 from .training import Training, _scored, predict, predictions, train
 
 # %% auto #0
-__all__ = ['VERBAL', 'PREDICTED', 'LEAST', 'PENALTIES', 'SOURCE', 'questions', 'judge_view', 'texts_of', 'answers_of', 'balanced',
-           'States', 'Probe', 'fit_probe', 'fit_probe_chen', 'misaligned', 'Judge', 'fit_extrinsic', 'p_true',
-           'intrinsic', 'Both', 'fit_intrinsic', 'save_calibrator', 'load_calibrator']
+__all__ = ['VERBAL', 'PREDICTED', 'LEAST', 'PENALTIES', 'SOURCE', 'questions', 'judge_view', 'texts_of', 'answers_of', 'TooFew',
+           'balanced', 'States', 'Probe', 'fit_probe', 'fit_probe_chen', 'misaligned', 'Judge', 'fit_extrinsic',
+           'p_true', 'intrinsic', 'Both', 'fit_intrinsic', 'save_calibrator', 'load_calibrator']
 
 # %% ../../nbs/lm/22_learned.ipynb #2abd9575
 _ASK = "Is the prediction True or False ? It's {m} ."
@@ -116,17 +116,20 @@ def _fit_set(val: Predictions, task: Task) -> Examples:
 # %% ../../nbs/lm/22_learned.ipynb #13c2be79
 LEAST = 8 # right, and wrong, answers that a calibration set must have
 
+class TooFew(ValueError):
+    "A calibration set has too few right or too few wrong answers."
+
 def balanced(
     correct: np.ndarray, # (n,) bool
     least: int = LEAST,  # of each kind, at least 1
 ) -> np.ndarray:         # row numbers, increasing: the first s right and the first s wrong answers, s the smaller count
-    "A balanced calibration set (Chen et al. 2023, their code); raises `ValueError` if one kind is too rare."
+    "A balanced calibration set (Chen et al. 2023, their code); raises `TooFew`, a `ValueError`, if one kind is too rare."
     correct = np.asarray(correct, bool)
     right, wrong = np.flatnonzero(correct), np.flatnonzero(~correct)
     s = min(len(right), len(wrong))
     if s < least:
         more = f'about {math.ceil(least * len(correct) / s) - len(correct):,} more questions are needed at this accuracy' if s else 'more questions are needed'
-        raise ValueError(f"a calibration set needs at least {least} right and {least} wrong answers, got {len(right)} right and {len(wrong)} wrong in {len(correct)}; {more}")
+        raise TooFew(f"a calibration set needs at least {least} right and {least} wrong answers, got {len(right)} right and {len(wrong)} wrong in {len(correct)}; {more}")
     return np.sort(np.concatenate([right[:s], wrong[:s]]))
 
 # %% ../../nbs/lm/22_learned.ipynb #ddc15720

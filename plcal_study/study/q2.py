@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import t as student
 from ..measure.calibrators import EPS, Temperature, Vector, fit_isotonic, fit_platt, fit_temperature, fit_temperature_chen, fit_vector, pool
 from ..measure.inference import Test, holm, mean_difference
-from ..measure.metrics import aurc, auroc, ece, ece_null, entropy, fpr95
+from ..measure.metrics import aurc, auroc, bin_ids, ece, ece_null, entropy, fpr95
 from ..measure.predictions import Predictions, from_logits, load, select
 from . import anli, q1
 from .claims import Claim, Evidence, judge
@@ -156,9 +156,8 @@ def _ratio(num: np.ndarray, den: np.ndarray, a: np.ndarray, q: np.ndarray) -> np
 # %% ../../nbs/study/49_q2.ipynb #086ae339
 def _ece_draws(conf: np.ndarray, y: np.ndarray, q: np.ndarray) -> np.ndarray: # (draws,)
     "ECE15 of one seed under weights of the questions."
-    ids = np.clip(np.ceil(conf * 15).astype(int) - 1, 0, 14)
     hot = np.zeros((len(conf), 15))
-    hot[np.arange(len(conf)), ids] = conf - y
+    hot[np.arange(len(conf)), bin_ids(conf, 15)] = conf - y
     return np.abs(q @ hot).sum(1) / q.sum(1)
 
 def _rank_draws(conf: np.ndarray, y: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (draws,) each
@@ -205,12 +204,9 @@ def against(
     plain: Told, # on the same questions
 ) -> Test:       # below 0: better than the plain model
     "Change of the top-label Brier score, seeds and questions resampled together."
-    if len(t.conf) < len(plain.conf): plain = plain._replace(conf=plain.conf.mean(0, keepdims=True), correct=plain.correct.mean(0, keepdims=True)) if len(t.conf) > 1 else plain
-    one = np.ones_like(t.conf)
-    d = (t.conf - t.correct) ** 2 - ((plain.conf - plain.correct) ** 2 if len(t.conf) == len(plain.conf) else ((plain.conf - plain.correct) ** 2).mean(0))
-    a, q = _weights(t)
-    s = len(t.conf)
-    est, se = float(d.mean()), _se(_ratio(d, one, a, q))
+    s, before = len(t.conf), (plain.conf - plain.correct) ** 2
+    d = (t.conf - t.correct) ** 2 - (before.mean(0) if s == 1 else before) # an ensemble exists once: it stands against the mean of the singles
+    est, se = float(d.mean()), _se(_ratio(d, np.ones_like(d), *_weights(t)))
     return q1.t_test(est, se, s - 1 if s > 1 else 10**6, t.conf.shape[1], 'seeds and questions resampled, t' if s > 1 else 'questions resampled')
 
 # %% ../../nbs/study/49_q2.ipynb #f857e518

@@ -229,7 +229,7 @@ def tried(
     skip: Iterable[str] = (), # methods that are done
 ) -> Iterator[Tried]:
     "Every method of a cell in turn, on every set but train; a method that the data or the model do not allow has no answers."
-    from plcal_study.lm import unlearnable
+    from plcal_study.lm import learned, unlearnable
     sets, meta = [s for s in suite.splits if s != 'train'], {k: v for k, v in asdict(run).items() if v != ''}
     def ask(model, method): return {s: answered(model, suite[s], meta | dict(split=s, method=method)) for s in sets}
     began = time.perf_counter()
@@ -243,8 +243,7 @@ def tried(
         elif method == 'MC dropout': yield Tried(method, {s: answered(clf, suite[s], meta | dict(split=s, method=method), unlearnable.mc_dropout(clf, suite[s], 5, run.seed)) for s in sets}, 0, 0., 0)
         elif method in fits:
             try: c = fits[method]()
-            except ValueError as error: # too few errors to learn from
-                if 'needs at least' not in str(error): raise
+            except learned.TooFew: # errors to learn from
                 yield Tried(method, {}, run.n_val, 0., 0)
                 continue
             if c.name.startswith('I-'): c = replace(c, answer=answered)
