@@ -181,7 +181,7 @@ def finished(
         if not (folder / 'cell.json').is_file(): continue
         run, seconds = read_cell(folder)
         if run.question == question and scale in (None, run.scale) and part in (None, run.part):
-            yield asdict(run) | _read_json(folder / 'cell.json') | dict(id=folder.name, seconds=seconds), folder
+            yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(id=folder.name, seconds=seconds), folder
 
 def made_from(
     cells: Sequence[dict], # coordinates of `finished`, with 'versions'
