@@ -31,17 +31,18 @@ __all__ = ['SIZES', 'TEXT_SIZES', 'TEXTS', 'SEEDS', 'TEXT_SEEDS', 'TOKENS', 'TEX
 
 # %% ../../nbs/study/54_q3.ipynb #ebebe00d
 SIZES = dict(smoke=('1x16', '1x32'), laptop=('2x64', '3x96', '4x128', '4x192', '6x256'), colab=('2x64', '4x128', '6x256', '8x512', '12x768'), paper=('2x64', '4x128', '6x256', '8x512', '12x768', '24x1024'))
-TEXT_SIZES = dict(smoke=(), laptop=('2x64', '4x128', '4x192'), colab=('4x128', '6x256', '8x512', '12x768'), paper=('4x128', '6x256', '8x512', '12x768', '24x1024'))
+TEXT_SIZES = dict(smoke=(), laptop=('2x64', '3x96', '4x128'), colab=('4x128', '6x256', '8x512', '12x768'), paper=('4x128', '6x256', '8x512', '12x768', '24x1024'))
 TEXTS = ('wikitext2', 'tiny_shakespeare')
-SEEDS = dict(smoke=2, laptop=3, colab=5, paper=5)
-TEXT_SEEDS = dict(smoke=0, laptop=2, colab=3, paper=3)
-TOKENS = dict(smoke=2_000, laptop=70_000, colab=20_000_000, paper=200_000_000) # words of a world that are read
-TEXT_TOKENS = dict(smoke=2_000, laptop=40_000, colab=4_000_000, paper=10_000_000) # tokens of text, at most what there is
+SEEDS = dict(smoke=2, laptop=4, colab=5, paper=5)
+TEXT_SEEDS = dict(smoke=0, laptop=4, colab=3, paper=3)
+TOKENS = dict(smoke=2_000, laptop=56_000, colab=20_000_000, paper=200_000_000) # words of a world that are read
+TEXT_TOKENS = dict(smoke=2_000, laptop=32_000, colab=4_000_000, paper=10_000_000) # tokens of text, at most what there is
 ASKED = dict(smoke=30, laptop=200, colab=2000, paper=4000)                      # multiple-choice questions; and ten times as many words of held-out text
 CONTEXT = 128                                                                   # tokens of a row
+_TINY = dict(entities=12, relations=3, random_relations=1, values=5, zipf=1.5)
 _SMALL = dict(entities=40, relations=5, random_relations=2, values=5, zipf=1.75)
 _LARGE = dict(entities=1000, relations=10, random_relations=4, values=10, zipf=1.5)
-WORLD: dict[str, dict] = dict(smoke=_SMALL, laptop=_SMALL, colab=_LARGE, paper=_LARGE)
+WORLD: dict[str, dict] = dict(smoke=_TINY, laptop=_SMALL, colab=_LARGE, paper=_LARGE)
 
 # %% ../../nbs/study/54_q3.ipynb #7510b2a0
 PYTHIA = {'14m': 14.1e6, '31m': 30.5e6, '70m': 70.4e6, '160m': 162.3e6, '410m': 405.3e6, '1b': 1011.8e6, '1.4b': 1414.6e6, '2.8b': 2775.2e6, '6.9b': 6857.3e6, '12b': 11846.1e6} # parameters
@@ -62,7 +63,7 @@ def grid(
 ) -> list[Run]:
     "Every cell of page q3 at a scale; raises `ValueError` for a scale that is none of the four."
     if scale not in SCALES: raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
-    run = partial(Run, question='q3', model='gpt_neox', init='random', epochs=1, batch=4 if scale in ('smoke', 'laptop') else 64, probes=3 if scale == 'smoke' else 5 if scale == 'laptop' else 10, scale=scale)
+    run = partial(Run, question='q3', model='gpt_neox', init='random', epochs=1, batch=dict(smoke=1, laptop=4).get(scale, 64), probes=3 if scale == 'smoke' else 5 if scale == 'laptop' else 10, scale=scale)
     worlds = [run(part='world', task='facts', size=z, lr=round(.3 / _shape(z)[1], 5), seed=s) for s in range(SEEDS[scale]) for z in SIZES[scale]]
     texts = [run(part='text', task=t, size=z, lr=round(.3 / _shape(z)[1], 5), seed=s) for s in range(TEXT_SEEDS[scale]) for t in TEXTS for z in TEXT_SIZES[scale]]
     return worlds + texts + _hub(scale)
