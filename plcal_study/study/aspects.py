@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-import hashlib, json, os, shutil, time
+import hashlib, json, shutil, time
 import numpy as np
 import pandas as pd
 from ..lm import facts
@@ -273,8 +273,8 @@ def base_of(
     said = [model, size, seed, tokens, epochs, lr, context, repr(world), list(world.words), world.names, world.templates, world.facts.tolist(), world.chances.tolist(), world.p_entity.tolist(), world.stay, world.it, world.stop, world.quiz]
     place = Path(home) / f'{model}-{size}-{seed}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}'
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock = place.with_suffix('.lock')
-    while not place.is_dir() and not _claim(lock): time.sleep(.2)
+    lock, mine = place.with_suffix('.lock'), False
+    while not place.is_dir() and not (mine := _claim(lock)): time.sleep(.2)
     try:
         if not place.is_dir():
             net, tokenizer = decoder(world, size, seed, model)
@@ -283,11 +283,5 @@ def base_of(
             models.save(net, tokenizer, place)
             shutil.rmtree(parts, ignore_errors=True)
     finally:
-        if _mine(lock): lock.unlink()
+        if mine: lock.unlink(missing_ok=True)
     return models.load(place, 'causal')
-
-# %% ../../nbs/study/53_aspects.ipynb #8fe4a543
-def _mine(lock: Path) -> bool:
-    "Did this process make the lock?"
-    try: return json.loads(lock.read_text())['pid'] == os.getpid()
-    except (FileNotFoundError, ValueError, KeyError): return False

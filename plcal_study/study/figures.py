@@ -580,15 +580,14 @@ def _of_q3(folder: Path | None, width: float, height: float, rows: int, columns:
     if about(folder, 'q3_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
     for ax in axes.flat:
         ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(labelsize=8)
-        ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
+        ax.tick_params(which='both', labelsize=8)
     return fig, axes
 
 def _against(ax, d: pd.DataFrame, x: str, color: str, ls: str, label: str | None) -> None:
     "Mean over seeds with its band."
     d = d.sort_values(x)
     ax.plot(d[x], d['mean'], ls, marker='o', ms=3, lw=1.4, color=color, label=label)
-    ax.fill_between(d[x], d.lo.fillna(d['mean']), d.hi.fillna(d['mean']), color=color, alpha=.13, lw=0)
+    ax.fill_between(d[x], d.lo.fillna(d['mean']).clip(lower=0), d.hi.fillna(d['mean']).clip(upper=1), color=color, alpha=.13, lw=0) # what is drawn lies in [0, 1]
 
 # %% ../../nbs/study/61_figures.ipynb #142222bc
 def pretraining_sizes(
