@@ -1,7 +1,6 @@
 "Three aspects of a decoder: sums against plain metrics, streams against memory, intervals and changes against the measuring floor, a base model made once."
 import threading, tracemalloc
 from dataclasses import replace
-from pathlib import Path
 import numpy as np, pytest
 from plcal_study.lm import facts
 from plcal_study.measure import metrics
