@@ -1,10 +1,8 @@
 "q3: cells from training to sums, killed and gone on with; a revision of the hub; effects by hand; records, figures and the page of the smoke grid."
 import json, os, re
 from dataclasses import asdict, replace
-from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from plcal_study.study import aspects, figures, pages, q3
-from plcal_study.study.claims import judge
 from plcal_study.study.runs import FORMAT, SCALES, Run, run_id
 
 needs_data = pytest.mark.skipif(not os.environ.get('PLCAL_DATA'), reason='real text is read from PLCAL_DATA')

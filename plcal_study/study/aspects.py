@@ -279,7 +279,8 @@ def base_of(
         if not place.is_dir():
             net, tokenizer = decoder(world, size, seed, model)
             how = training.Training(lr=lr or _lr(size), epochs=epochs, batch=16, schedule='cosine', clip=1., seed=seed, checkpoint_every=500)
-            training.train(*packed(net, tokenizer, facts.corpus(world, tokens, seed), context), how, parts := place.with_suffix('.training'))
+            reader, rows = packed(net, tokenizer, facts.corpus(world, tokens, seed), context)
+            training.train(reader, rows, how, parts := place.with_suffix('.training'))
             models.save(net, tokenizer, place)
             shutil.rmtree(parts, ignore_errors=True)
     finally:

@@ -571,7 +571,7 @@ def draw_paper(
         return draw_all(records, out, progress, _PAPER)
 
 # %% ../../nbs/study/61_figures.ipynb #2bca99fd
-_LINES = {'accuracy': ('.35', '--', 'accuracy'), 'ece15': ('#CC79A7', '-', 'ECE15'), 'ece15_null': ('.6', ':', 'ECE15 of a calibrated model'), 'true_ece15': ('#0072B2', '-', 'true ECE15'), 'true_error': ('#009E73', '-', 'E|confidence − P|')}
+_TRACES = {'accuracy': ('.35', '--', 'accuracy'), 'ece15': ('#CC79A7', '-', 'ECE15'), 'ece15_null': ('.6', ':', 'ECE15 of a calibrated model'), 'true_ece15': ('#0072B2', '-', 'true ECE15'), 'true_error': ('#009E73', '-', 'E|confidence − P|')}
 _SIDES = {'generation': 'next word', 'first': 'first word of a fact', 'letters': 'multiple choice, letters'}
 
 def _of_q3(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
@@ -603,7 +603,7 @@ def pretraining_sizes(
         for ax, (aspect, title) in zip(line, _SIDES.items(), strict=True):
             own = d[(d.part == part) & (d.task == task) & (d.aspect == aspect)]
             if not len(own): ax.set_axis_off(); continue
-            for m, (color, ls, label) in _LINES.items(): _against(ax, own[own.measure == m], 'params', color, ls, label)
+            for m, (color, ls, label) in _TRACES.items(): _against(ax, own[own.measure == m], 'params', color, ls, label)
             ax.set(xscale='log', ylim=(0, None))
             ax.set_title(f'{names.get(task, task)}: {title}', fontsize=9)
             ax.set_xlabel('parameters', fontsize=9)

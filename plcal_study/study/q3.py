@@ -4,7 +4,7 @@
 
 # %% ../../nbs/study/54_q3.ipynb #147ee4c7
 from __future__ import annotations
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -133,7 +133,7 @@ def points(
 def keep(
     folder: Path,   # of the cell
     step: int,
-    answers: dict[str, Predictions | Tally], # by aspect
+    answers: Mapping[str, Predictions | Tally], # by aspect
     kinds: bool = False, # those of each kind of fact too
 ) -> None:
     "Sums of what a model said at a step, a file an aspect and kind of fact; the file of the step is written last."
@@ -154,10 +154,10 @@ def _trained(run: Run, folder: Path) -> dict:
     if run.part == 'world':
         world = world_of(run)
         model, tokenizer = decoder(world, run.size, run.seed, run.model)
-        docs, asked = facts.corpus(world, TOKENS[run.scale], run.seed), questions(world, ASKED[run.scale], TOKENS[run.scale], run.seed)
+        docs: Iterable[str] = facts.corpus(world, TOKENS[run.scale], run.seed)
+        asked = questions(world, ASKED[run.scale], TOKENS[run.scale], run.seed)
     else:
-        world, (docs, held) = None, texts_of(run)
-        layers, width = _shape(run.size)
+        world, (docs, held), (layers, width) = None, texts_of(run), _shape(run.size)
         tokenizer = testbed.train_tokenizer(docs, 1024 if run.scale in ('smoke', 'laptop') else 8192, kind='bpe', frame='bos')
         model, asked = models.build(run.model, (layers, width, max(1, width // 32)), tokenizer, 'causal', seed=run.seed), dict(text=held)
     reader, rows = packed(model, tokenizer, docs, CONTEXT, None if run.part == 'world' else TEXT_TOKENS[run.scale])
@@ -168,7 +168,7 @@ def _trained(run: Run, folder: Path) -> dict:
         model.train()
     done = training.train(reader, rows, how, folder, probe_steps=points(last, run.probes), on_probe=ask)
     shutil.rmtree(folder / 'checkpoint', ignore_errors=True)
-    return dict(params=models.count(model)[1], last=last, tokens=done.tokens, loss=float(done.losses[-min(20, last):].mean()))
+    return dict(params=models.count(model)[1], last=last, tokens=done.tokens, loss=float(done.losses[-20:].mean()))
 
 # %% ../../nbs/study/54_q3.ipynb #35bfb0f0
 def _fetched(run: Run, folder: Path) -> dict:
