@@ -5,7 +5,6 @@
 # %% ../../nbs/study/54_q3.ipynb #147ee4c7
 from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +16,12 @@ from ..lm import examples, facts, testbed
 from ..lm.examples import Examples
 from ..measure.inference import mean_difference
 from ..measure.predictions import Predictions, atomic_write, select
+from . import runs
 from .aspects import ASPECTS, MEASURES, PROMPTS, Tally, aspects, intervals, load_tally, measures, packed, read_generation, save_tally, tally
 from .claims import Claim, Evidence, judge
 from .ladder import KINDS, _shape, decoder, questions
 from .q1 import band
-from .runs import SCALES, Run, read_cell
+from .runs import SCALES, Run
 
 # %% auto #0
 __all__ = ['SIZES', 'TEXT_SIZES', 'TEXTS', 'SEEDS', 'TEXT_SEEDS', 'TOKENS', 'TEXT_TOKENS', 'ASKED', 'CONTEXT', 'WORLD', 'PYTHIA',
@@ -201,10 +201,7 @@ def finished(
     scale: str | None = None, # cells of this scale only
 ) -> Iterator[tuple[dict, Path]]: # the cell's coordinates, its folder
     "Every finished cell of q3 in a folder of runs; raises what `read_cell` raises for a damaged one."
-    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
-        if not (folder / 'cell.json').is_file(): continue
-        run, seconds = read_cell(folder)
-        if run.question == 'q3' and scale in (None, run.scale): yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(seconds=seconds), folder
+    yield from runs.finished(out, 'q3', scale)
 
 def cell_table(
     cells: Iterable[tuple[dict, Path]], # from `finished`
@@ -334,7 +331,6 @@ def provenance(
 ) -> dict[str, object]:
     "What the records were made from: cells, what was read and asked, versions, time."
     cells = [c for c, _ in finished(out, scale)]
-    versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
     of = {p: [c for c in cells if c['part'] == p] for p in PARTS}
-    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds={p: len({c['seed'] for c in own}) for p, own in of.items()}, sizes={p: list(dict.fromkeys(c['size'] for c in sorted(own, key=lambda c: c['params']))) for p, own in of.items()},
-                read=TOKENS[scale], read_text=TEXT_TOKENS[scale], questions=ASKED[scale], context=CONTEXT, early=EARLY, world=WORLD[scale], prompts=PROMPTS, core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)])
+    return runs.made_from(cells, len(grid(scale))) | dict(scale=scale, seeds={p: len({c['seed'] for c in own}) for p, own in of.items()}, sizes={p: list(dict.fromkeys(c['size'] for c in sorted(own, key=lambda c: c['params']))) for p, own in of.items()},
+                read=TOKENS[scale], read_text=TEXT_TOKENS[scale], questions=ASKED[scale], context=CONTEXT, early=EARLY, world=WORLD[scale], prompts=PROMPTS)
