@@ -35,9 +35,9 @@ TEXT_SIZES = dict(smoke=(), laptop=('2x64', '3x96', '4x128'), colab=('4x128', '6
 TEXTS = ('wikitext2', 'tiny_shakespeare')
 SEEDS = dict(smoke=2, laptop=4, colab=5, paper=5)
 TEXT_SEEDS = dict(smoke=0, laptop=4, colab=3, paper=3)
-TOKENS = dict(smoke=2_000, laptop=56_000, colab=20_000_000, paper=200_000_000) # words of a world that are read
-TEXT_TOKENS = dict(smoke=2_000, laptop=32_000, colab=4_000_000, paper=10_000_000) # tokens of text, at most what there is
-ASKED = dict(smoke=30, laptop=200, colab=2000, paper=4000)                      # multiple-choice questions; and ten times as many words of held-out text
+TOKENS = dict(smoke=2_000, laptop=44_000, colab=20_000_000, paper=200_000_000) # words of a world that are read
+TEXT_TOKENS = dict(smoke=2_000, laptop=25_000, colab=4_000_000, paper=10_000_000) # tokens of text, at most what there is
+ASKED = dict(smoke=30, laptop=180, colab=2000, paper=4000)                      # multiple-choice questions; and ten times as many words of held-out text
 CONTEXT = 128                                                                   # tokens of a row
 _TINY = dict(entities=12, relations=3, random_relations=1, values=5, zipf=1.5)
 _SMALL = dict(entities=40, relations=5, random_relations=2, values=5, zipf=1.75)
@@ -63,7 +63,7 @@ def grid(
 ) -> list[Run]:
     "Every cell of page q3 at a scale; raises `ValueError` for a scale that is none of the four."
     if scale not in SCALES: raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
-    run = partial(Run, question='q3', model='gpt_neox', init='random', epochs=1, batch=dict(smoke=1, laptop=4).get(scale, 64), probes=3 if scale == 'smoke' else 5 if scale == 'laptop' else 10, scale=scale)
+    run = partial(Run, question='q3', model='gpt_neox', init='random', epochs=1, batch=1 if scale in ('smoke', 'laptop') else 64, probes=3 if scale == 'smoke' else 5 if scale == 'laptop' else 10, scale=scale)
     worlds = [run(part='world', task='facts', size=z, lr=round(.3 / _shape(z)[1], 5), seed=s) for s in range(SEEDS[scale]) for z in SIZES[scale]]
     texts = [run(part='text', task=t, size=z, lr=round(.3 / _shape(z)[1], 5), seed=s) for s in range(TEXT_SEEDS[scale]) for t in TEXTS for z in TEXT_SIZES[scale]]
     return worlds + texts + _hub(scale)
@@ -84,7 +84,8 @@ def cost(
     asked = ASKED[run.scale] * (40 if run.part == 'text' else 100) # tokens, of small batches
     read = 0 if run.part == 'hub' else TOKENS[run.scale] if run.part == 'world' else TEXT_TOKENS[run.scale]
     rate = _RATE[run.scale] / (1 + 1.2e5 / _parameters(run)) # small ones are slower
-    return 2. + (6 * read + 2 * asked * (1 if run.part == 'hub' else run.probes + 2)) * _parameters(run) / rate + (60 if run.part == 'hub' else 0) # and to fetch it
+    steps = 0 if run.part == 'hub' else read / CONTEXT / run.batch * _shape(run.size)[0]
+    return 2. + .004 * steps + (6 * read + 2 * asked * (1 if run.part == 'hub' else run.probes + 2)) * _parameters(run) / rate + (60 if run.part == 'hub' else 0) # and to fetch it
 
 # %% ../../nbs/study/54_q3.ipynb #8e618088
 @lru_cache(maxsize=2)
