@@ -146,8 +146,8 @@ def test_the_step_before_training_and_other_kinds_decide_nothing():
     assert a.equals(b) and a.equals(q3.effects(d))
 
 def test_slopes_are_taken_within_a_text():
-    "Two texts of different difficulty: the slope is that within them."
-    d = pd.concat([rows('text', generation=lambda k, t, s: dict(ece15=.01 * k + .001 * s, accuracy=t)), rows('text', generation=lambda k, t, s: dict(ece15=.5 + .02 * k, accuracy=t)).assign(task='u')])
+    "Two texts of different difficulty, read by decoders of different sizes: the slope is that within them."
+    d = pd.concat([rows('text', generation=lambda k, t, s: dict(ece15=.01 * k + .001 * s, accuracy=t)), rows('text', generation=lambda k, t, s: dict(ece15=.5 + .02 * k, accuracy=t)).assign(task='u', params=lambda x: x.params * 16)])
     e = q3.effects(d).set_index(['claim', 'seed']).effect
     assert e['clm-mild-text', 0] == pytest.approx(.015) and not any('true' in c for c in e.index.get_level_values('claim'))
 
