@@ -414,6 +414,19 @@ def _solve(d: np.ndarray, noise: np.ndarray, share: float, above: bool) -> float
         else: lo = mid
     return float(min(1, np.abs(_nearest(d, var, (lo + hi) / 2)).sum()))
 
+# %% ../../nbs/measure/02_bootstrap.ipynb #6feba6e3
+def _ece_ends(sums, size: np.ndarray, level: float, draws: int, seed: int) -> Interval: # sums (bins, units) of conf - correct, an array or sparse; size (units,) questions
+    "The interval for the ECE of what is known of each bin and unit."
+    n, (bins, units) = int(size.sum()), sums.shape
+    d = np.asarray(sums.sum(1)).ravel() / n
+    blocks = [_block(units, i, rows, seed, [np.arange(units)]).astype(float) for i, rows in _starts(units, draws)]
+    noise = np.hstack([(sums @ w) / (size @ w) for w in blocks]).T - d
+    how, tail = f'ece{bins}, inverted bootstrap', (1 - level) / 2
+    if not noise.any():
+        return Interval(t := float(np.abs(d).sum()), t, t, level, how + '; degenerate: all resamples equal', n, units, draws)
+    lo, mid, hi = (_solve(d, noise, s, up) for s, up in ((tail, True), (.5, True), (tail, False)))
+    return Interval(mid, lo, hi, level, how, n, units, draws)
+
 # %% ../../nbs/measure/02_bootstrap.ipynb #46e065b8
 def ece_interval(
     conf,               # (n,) confidence in the given answer, in [0, 1]
@@ -429,12 +442,4 @@ def ece_interval(
     _check(draws, seed, level)
     _rows_alike([conf])
     unit, units = _units(cluster, len(conf))
-    sums, size = _bin_sums(conf, correct, bins, unit, units), np.bincount(unit, minlength=units).astype(float)
-    d = sums.sum(1) / len(conf)
-    blocks = [_block(units, i, rows, seed, [np.arange(units)]).astype(float) for i, rows in _starts(units, draws)]
-    noise = np.hstack([(sums @ w) / (size @ w) for w in blocks]).T - d
-    how, tail = f'ece{bins}, inverted bootstrap', (1 - level) / 2
-    if not noise.any():
-        return Interval(t := float(np.abs(d).sum()), t, t, level, how + '; degenerate: all resamples equal', len(conf), units, draws)
-    lo, mid, hi = (_solve(d, noise, s, up) for s, up in ((tail, True), (.5, True), (tail, False)))
-    return Interval(mid, lo, hi, level, how, len(conf), units, draws)
+    return _ece_ends(_bin_sums(conf, correct, bins, unit, units), np.bincount(unit, minlength=units).astype(float), level, draws, seed)

@@ -28,9 +28,9 @@ from .runs import SCALES, Run
 
 # %% auto #0
 __all__ = ['SIZES', 'SEEDS', 'TOKENS', 'EPOCHS', 'ASKED', 'WORLD', 'KINDS', 'DEFINITIONS', 'SAME', 'MEASURES', 'BINS', 'SCORES',
-           'CLAIMS', 'REAL', 'grid', 'cost', 'world_of', 'questions_of', 'marked', 'with_truth', 'words_of', 'readings',
-           'decoder_of', 'work', 'measures', 'finished', 'cell_table', 'over_seeds', 'compare', 'evidence', 'stories',
-           'token_row', 'real_decoders', 'tables', 'records', 'provenance']
+           'CLAIMS', 'REAL', 'grid', 'cost', 'world_of', 'questions', 'questions_of', 'marked', 'with_truth',
+           'words_of', 'readings', 'decoder', 'decoder_of', 'work', 'measures', 'finished', 'cell_table', 'over_seeds',
+           'compare', 'evidence', 'stories', 'token_row', 'real_decoders', 'tables', 'records', 'provenance']
 
 # %% ../../nbs/study/52_ladder.ipynb #3e801e5b
 SIZES = dict(smoke=('1x16', '1x32'), laptop=('1x32', '2x32', '2x48', '2x64', '3x96'), colab=('2x64', '4x128', '6x256', '8x512'), paper=('2x64', '4x128', '6x256', '8x512', '12x768'))
@@ -82,13 +82,21 @@ def world_of(
     "The world of a cell, drawn by its seed."
     return facts.fact_world(**WORLD[run.scale], paraphrases=2, quiz=.5, sentences=4, seed=run.seed)
 
+def questions(
+    world: facts.FactWorld,
+    n: int,      # multiple-choice questions; ten times as many words of text
+    tokens: int, # words of the corpus that was read …
+    seed: int,   # … and its seed; those of the questions and of the text follow from it
+) -> dict[str, Examples]: # 'test': with four options; 'cloze': statements, every fact once; 'text': documents that no model has read
+    "What a model that has read a corpus of this world can be asked; facts never told are more than their share, where there are any."
+    known, share = dict(n_tokens=tokens, corpus_seed=seed), _UNSEEN if (facts.fact_counts(world, tokens, seed) == 0).any() else None
+    return dict(test=facts.questions(world, n, 4, seed + 1, unseen=share, **known), cloze=facts.cloze(world, seed + 2, **known), text=facts.documents(world, 10 * n, seed + 1000))
+
 def questions_of(
     run: Run,
 ) -> dict[str, Examples]: # 'test': with four options; 'cloze': statements; 'text': documents that no model has read
     "What a cell is asked."
-    world, known = world_of(run), dict(n_tokens=TOKENS[run.scale], corpus_seed=run.seed)
-    n, share = ASKED[run.scale], _UNSEEN if (facts.fact_counts(world, TOKENS[run.scale], run.seed) == 0).any() else None
-    return dict(test=facts.questions(world, n, 4, run.seed + 1, unseen=share, **known), cloze=facts.cloze(world, run.seed + 2, **known), text=facts.documents(world, 10 * n, run.seed + 1000))
+    return questions(world_of(run), ASKED[run.scale], TOKENS[run.scale], run.seed)
 
 # %% ../../nbs/study/52_ladder.ipynb #07b58dca
 KINDS = ('often', 'seldom', 'never', 'random')
@@ -115,8 +123,9 @@ def with_truth(
     first, there = np.zeros(len(p)), np.zeros(len(p))
     place = np.array([int(u.rpartition(':')[2]) for u in p.uid]) - 1
     choice = words[p.scores['word'].astype(int)]
-    for u in np.unique(p.cluster):
-        rows, said = p.cluster == u, [world.ids[w] for w in texts[u].split()]
+    names, whose = np.unique(p.cluster, return_inverse=True)
+    for u, rows in zip(names, np.split(np.argsort(whose, kind='stable'), np.bincount(whose).cumsum()[:-1]), strict=True):
+        said = [world.ids[w] for w in texts[u].split()]
         at, wanted = place[rows], np.full(len(said) + 1, len(world.words))
         wanted[at] = np.maximum(choice[rows], 0)
         first[rows] = np.where(choice[rows] < 0, 0, facts.next_token_probability(world, texts[u], wanted)[at])
@@ -154,14 +163,22 @@ def readings(
     return out | dict(tokens=with_truth(asked('tokens', 'text', prompt='text')['tokens'], text, world, words_of(s.tokenizer, world)))
 
 # %% ../../nbs/study/52_ladder.ipynb #202e986d
-def decoder_of(run: Run): # model and tokenizer, before training
-    "A decoder without any knowledge, with a token for every word of its world."
+def decoder(
+    world: facts.FactWorld,
+    size: str,            # layers x width
+    seed: int = 0,        # of the weights
+    model: str = 'llama', # or 'gpt_neox'
+):                        # model and tokenizer, before training
+    "A decoder without any knowledge, with a token for every word of a world; raises `ValueError` for a size or family that there is not."
     from plcal_study.lm import models
-    layers, width = _shape(run.size)
-    if run.model not in ('llama', 'gpt_neox'): raise ValueError(f"model must be llama or gpt_neox, got {run.model!r}")
-    words = world_of(run).words
-    tokenizer = testbed.train_tokenizer(words, keep=words, frame='bos')
-    return models.build(run.model, (layers, width, max(1, width // 32)), tokenizer, 'causal', seed=run.seed), tokenizer
+    layers, width = _shape(size)
+    if model not in ('llama', 'gpt_neox'): raise ValueError(f"model must be llama or gpt_neox, got {model!r}")
+    tokenizer = testbed.train_tokenizer(world.words, keep=world.words, frame='bos')
+    return models.build(model, (layers, width, max(1, width // 32)), tokenizer, 'causal', seed=seed), tokenizer
+
+def decoder_of(run: Run): # model and tokenizer, before training
+    "The decoder of a cell."
+    return decoder(world_of(run), run.size, run.seed, run.model)
 
 # %% ../../nbs/study/52_ladder.ipynb #2b28f163
 def work(
