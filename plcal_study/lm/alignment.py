@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import copy, hashlib, json, math, random, time, warnings
 import numpy as np, pandas as pd, torch
 from . import models, tasks
-from .examples import Examples, take
+from .examples import Examples
 from .training import Training
 from ..measure.predictions import atomic_write
 
 # %% auto #0
-__all__ = ['ALPACA', 'HUB', 'FILES', 'PAIRS', 'RANKED', 'Tuned', 'instruct', 'prefer', 'RewardModel', 'reward_model', 'reinforce',
-           'respond', 'distinct', 'spread', 'embed', 'alpaca_prompt', 'best_and_worst', 'real_pairs']
+__all__ = ['Texts', 'ALPACA', 'HUB', 'FILES', 'PAIRS', 'RANKED', 'Tuned', 'instruct', 'prefer', 'RewardModel', 'reward_model',
+           'reinforce', 'respond', 'distinct', 'spread', 'embed', 'alpaca_prompt', 'best_and_worst', 'real_pairs']
 
 # %% ../../nbs/lm/24_alignment.ipynb #fd38c8a9
+Texts = Sequence[str] | np.ndarray # of str
+
 def _check_texts(e: Examples, *names: str) -> None:
     "Each response is there and says something, or a `ValueError`."
     if not len(e): raise ValueError("there is nothing to learn from: the examples are empty")
@@ -121,7 +123,7 @@ def _checkpoint(folder: Path) -> Path | None:
     found = [p for p in folder.glob('checkpoint-*') if p.name.rpartition('-')[2].isdigit() and whole(p)]
     return max(found, key=lambda p: int(p.name.rpartition('-')[2]), default=None)
 
-def _claim(folder: Path, step: str, model, cfg: Training, rows: Mapping[str, Sequence[str]], **more) -> None:
+def _claim(folder: Path, step: str, model, cfg: Training, rows: Mapping[str, Texts], **more) -> None:
     "Write into the folder what decides the run, or refuse one that holds another."
     from plcal_study.lm.extraction import fingerprint
     said = dict(step=step, settings=asdict(cfg), data=hashlib.sha256(json.dumps({k: list(map(str, v)) for k, v in rows.items()}).encode()).hexdigest()[:16], weights=fingerprint(model), **more)
@@ -153,10 +155,11 @@ def _low_rank(lora: int, kind: str): # a `LoraConfig`, or None
     from peft import LoraConfig
     return LoraConfig(r=int(lora), lora_alpha=2 * int(lora), lora_dropout=0., target_modules='all-linear', task_type=kind)
 
-def _run(name: str, model, tokenizer, cfg: Training, folder: Path, rows: Mapping[str, Sequence[str]], lora: int, on_epoch: Callable[[int, Any], Any] | None, own: Mapping[str, Any], **more) -> Tuned:
+def _run(name: str, model, tokenizer, cfg: Training, folder: Path, rows: Mapping[str, Texts], lora: int, on_epoch: Callable[[int, Any], Any] | None, own: Mapping[str, Any], **more) -> Tuned:
     "Train by one of trl's trainers; `own` are settings of its own, `more` are its further arguments."
     import trl
     from datasets import Dataset
+    from transformers import PrinterCallback
     begun, plain = time.monotonic(), model
     large = torch.cuda.is_available() and models.count(model)[0] > 5e8
     config = getattr(trl, name.replace('Trainer', 'Config'))
@@ -164,6 +167,7 @@ def _run(name: str, model, tokenizer, cfg: Training, folder: Path, rows: Mapping
         watch = _watcher()(cfg, folder, on_epoch)
         t = _trainer(name)(model=model, args=config(**_arguments(cfg, folder, large) | own), train_dataset=Dataset.from_dict({k: list(map(str, v)) for k, v in rows.items()}), processing_class=tokenizer,
                            callbacks=[watch], peft_config=_low_rank(lora, 'SEQ_CLS' if name == 'RewardTrainer' else 'CAUSAL_LM'), **more)
+        t.remove_callback(PrinterCallback)
         kept = _checkpoint(folder)
         t.train(resume_from_checkpoint=str(kept) if kept else None)
         if lora: plain = t.model.merge_and_unload()
@@ -172,7 +176,7 @@ def _run(name: str, model, tokenizer, cfg: Training, folder: Path, rows: Mapping
     return Tuned(plain.eval(), pd.DataFrame([x for x in t.state.log_history if 'loss' in x]), time.monotonic() - begun)
 
 # %% ../../nbs/lm/24_alignment.ipynb #011d4e7a
-def _after(prompts: Sequence[str], responses: Sequence[str]) -> list[str]:
+def _after(prompts: Texts, responses: Texts) -> list[str]:
     "Responses as they follow their prompts."
     return [str(r).strip() if str(p)[-1:].isspace() else ' ' + str(r).strip() for p, r in zip(prompts, responses, strict=True)]
 
@@ -228,8 +232,8 @@ class RewardModel:
     log: pd.DataFrame # of its training, a row a step
 
     def __call__(self,
-        prompts: Sequence[str],
-        responses: Sequence[str], # any texts, one a prompt
+        prompts: Texts,
+        responses: Texts,         # any texts, one a prompt
         batch: int = 64,          # texts at a time
     ) -> np.ndarray:              # (n,) float64, higher is better
         "The reward of responses."
@@ -300,7 +304,7 @@ def reinforce(
     model,                   # a causal model; trained in place
     tokenizer,               # its own
     prompts: Examples,       # a: prompts; extra: chosen, rejected, on which the reward is tried before anything is trained
-    reward: Callable[[Sequence[str], Sequence[str]], Any], # (n,) numbers for prompts and responses, higher is better; e.g. a `RewardModel`
+    reward: Callable[[Texts, Texts], Any], # (n,) numbers for prompts and responses, higher is better; e.g. a `RewardModel`
     cfg: Training,           # epochs must be whole; batch counts responses
     folder: str | Path,      # of this run, as for `instruct`
     lora: int = 0,           # rank of low-rank updates; 0: all weights are trained
@@ -317,7 +321,7 @@ def reinforce(
         if not (np.isfinite(x) and x > 0): raise ValueError(f"{name} must be a finite number above 0, got {x}")
     if generations < 2 or cfg.batch % generations: raise ValueError(f"generations must be at least 2 and divide batch = {cfg.batch}, got {generations}")
     if len(prompts) * generations < cfg.batch: raise ValueError(f"there must be prompts for one step, {cfg.batch // generations}, got {len(prompts)}")
-    _check_spread(np.concatenate([np.asarray(reward(prompts.a, prompts.extra[k]), float) for k in ('chosen', 'rejected')]), 'the rewards of the given responses')
+    _check_spread(np.concatenate([np.array(reward(prompts.a, prompts.extra[k]), np.float64) for k in ('chosen', 'rejected')]), 'the rewards of the given responses')
     _claim(folder, 'reinforce', model, cfg, dict(prompt=prompts.a), lora=lora, beta=beta, generations=generations, max_new=max_new, temperature=temperature)
     def learned(prompts, completions, **_): return [float(x) for x in reward(prompts, completions)]
     with _reference(model, tokenizer, folder, lora):
@@ -339,7 +343,7 @@ def _reference(model, tokenizer, folder: Path, lora: int) -> Iterator[None]:
 def respond(
     model,                   # a causal model
     tokenizer,               # its own
-    prompts: Sequence[str],
+    prompts: Texts,
     max_new: int = 64,       # tokens of a response at most
     temperature: float = 0., # 0: the most probable word each time
     seed: int = 0,           # of the sampling
@@ -361,7 +365,7 @@ def respond(
 
 # %% ../../nbs/lm/24_alignment.ipynb #4c173146
 def distinct(
-    texts: Sequence[str],
+    texts: Texts,
     n: int = 2,  # words in a row, at least 1
 ) -> float:      # in (0, 1], higher is more varied; NaN where no text has so many words
     "The share of different n-grams of words among all (Li et al. 2016, §5); comparable between equally many texts of like length."
@@ -384,7 +388,7 @@ def spread(
 def embed(
     model,                 # a causal model
     tokenizer,             # its own
-    texts: Sequence[str],
+    texts: Texts,
     batch: int = 64,       # texts at a time
 ) -> np.ndarray:           # (n, width) float64
     "The mean state of a text's tokens after the last layer, the beginning token left out unless it is all there is."
