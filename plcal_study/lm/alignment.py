@@ -155,7 +155,7 @@ def _low_rank(lora: int, kind: str): # a `LoraConfig`, or None
     from peft import LoraConfig
     return LoraConfig(r=int(lora), lora_alpha=2 * int(lora), lora_dropout=0., target_modules='all-linear', task_type=kind)
 
-def _run(name: str, model, tokenizer, cfg: Training, folder: Path, rows: Mapping[str, Texts], lora: int, on_epoch: Callable[[int, Any], Any] | None, own: Mapping[str, Any], **more) -> Tuned:
+def _run(name: str, model, tokenizer, cfg: Training, folder: Path, rows: Mapping[str, Texts], lora: int, on_epoch: Callable[[int, Any], Any] | None, own: dict[str, Any], **more) -> Tuned:
     "Train by one of trl's trainers; `own` are settings of its own, `more` are its further arguments."
     import trl
     from datasets import Dataset
@@ -193,7 +193,7 @@ def instruct(
     "Instruction tuning, the loss on the response (trl's `SFTTrainer`); raises `ValueError` for empty responses or a tokenizer that does not fit, `FloatingPointError` for a loss that is no number."
     folder = Path(folder)
     _check_settings(cfg, lora); _check_texts(pairs, 'response'); _check_tokenizer(model, tokenizer, max_length)
-    rows = dict(prompt=pairs.a, completion=_after(pairs.a, pairs.extra['response']))
+    rows: dict[str, Texts] = dict(prompt=pairs.a, completion=_after(pairs.a, pairs.extra['response']))
     _claim(folder, 'instruct', model, cfg, rows, lora=lora, max_length=max_length)
     return _run('SFTTrainer', model, tokenizer, cfg, folder, rows, lora, on_epoch, dict(max_length=max_length, completion_only_loss=True))
 
@@ -213,7 +213,7 @@ def prefer(
     folder = Path(folder)
     _check_settings(cfg, lora); _check_texts(pairs, 'chosen', 'rejected'); _check_tokenizer(model, tokenizer, max_length)
     if not (np.isfinite(beta) and beta > 0): raise ValueError(f"beta must be a finite number above 0, got {beta}")
-    rows = dict(prompt=pairs.a, **{k: _after(pairs.a, pairs.extra[k]) for k in ('chosen', 'rejected')})
+    rows: dict[str, Texts] = dict(prompt=pairs.a, **{k: _after(pairs.a, pairs.extra[k]) for k in ('chosen', 'rejected')})
     _claim(folder, 'prefer', model, cfg, rows, lora=lora, max_length=max_length, beta=beta)
     before = {} if lora else dict(ref_model=copy.deepcopy(model))
     return _run('DPOTrainer', model, tokenizer, cfg, folder, rows, lora, on_epoch, dict(max_length=max_length, beta=beta), **before)
@@ -283,7 +283,7 @@ def reward_model(
     _check_settings(cfg, lora); _check_tokenizer(model, tokenizer, max_length)
     for e in (pairs, held): _check_texts(e, 'chosen', 'rejected')
     if (again := _triples(held)) <= _triples(pairs): raise ValueError(f"held must be pairs that are not learnt from, and all {len(again)} of them are among the pairs")
-    rows = dict(prompt=pairs.a, **{k: _after(pairs.a, pairs.extra[k]) for k in ('chosen', 'rejected')})
+    rows: dict[str, Texts] = dict(prompt=pairs.a, **{k: _after(pairs.a, pairs.extra[k]) for k in ('chosen', 'rejected')})
     _claim(folder, 'reward_model', model, cfg, rows, lora=lora, max_length=max_length)
     t = _run('RewardTrainer', _headed(model, tokenizer, cfg.seed), tokenizer, cfg, folder, rows, lora, None, dict(max_length=max_length))
     return _graded(t, tokenizer, held)

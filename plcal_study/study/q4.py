@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..measure.inference import holm, mean_difference
 from ..measure.predictions import Predictions, atomic_write, load, save, select
 from .aspects import ASPECTS, MEASURES, PROMPTS, aspects, base_of, change, measures
 from .claims import Claim, Evidence, judge
-from .ladder import _shape, questions
+from .ladder import questions
 from .q1 import band
 from .runs import SCALES, Run, read_cell
 
