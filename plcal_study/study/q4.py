@@ -27,16 +27,16 @@ from .q1 import band
 from .runs import SCALES, Run, read_cell
 
 # %% auto #0
-__all__ = ['SEEDS', 'SIZE', 'TOKENS', 'READ', 'ASKED', 'PAIRS', 'RANKED', 'PROMPTED', 'EPOCHS', 'BASES', 'REAL', 'DATA', 'RANK',
-           'ENDS', 'NEW', 'TASKS', 'CLAIMS', 'grid', 'cost', 'world_of', 'asked_of', 'data_of', 'base_for', 'halves',
-           'tempered', 'work', 'finished', 'cell_table', 'error_of', 'from_base', 'over_seeds', 'temperatures',
-           'said_table', 'effects', 'evidence', 'records', 'provenance']
+__all__ = ['SEEDS', 'SIZE', 'TOKENS', 'READ', 'ASKED', 'PAIRS', 'RANKED', 'PROMPTED', 'EPOCHS', 'BASES', 'REAL', 'DATA', 'WORLD',
+           'RANK', 'ENDS', 'NEW', 'TASKS', 'CLAIMS', 'grid', 'cost', 'world_of', 'asked_of', 'data_of', 'base_for',
+           'halves', 'tempered', 'work', 'finished', 'cell_table', 'error_of', 'from_base', 'over_seeds',
+           'temperatures', 'said_table', 'effects', 'evidence', 'records', 'provenance']
 
 # %% ../../nbs/study/55_q4.ipynb #650b0e06
 SEEDS = dict(smoke=2, laptop=5, colab=3, paper=3)
 SIZE = dict(smoke='1x16', laptop='2x64')              # of the decoder in the fact world
-TOKENS, READ = dict(smoke=2_000, laptop=300_000), dict(smoke=1, laptop=2) # words of the corpus, times that it is read
-ASKED = dict(smoke=30, laptop=400, colab=2000, paper=4000) # multiple-choice questions; ten times as many words of text
+TOKENS, READ = dict(smoke=1_500, laptop=300_000), dict(smoke=1, laptop=2) # words of the corpus, times that it is read
+ASKED = dict(smoke=20, laptop=400, colab=2000, paper=4000) # multiple-choice questions; ten times as many words of text
 PAIRS = dict(smoke=32, laptop=400, colab=10_000, paper=0)  # of instruction and response; 0: all there are
 RANKED = dict(smoke=32, laptop=320, colab=4000, paper=0)   # pairs of responses for DPO and the reward; half as many are held out
 PROMPTED = dict(smoke=8, laptop=96, colab=512, paper=4000) # prompts that reinforcement answers
@@ -44,7 +44,7 @@ EPOCHS = dict(smoke=(2, 1), laptop=(5, 3), colab=(5, 3), paper=(5, 3)) # of inst
 BASES: dict[str, tuple[str, str | None]] = {'pythia-410m': ('EleutherAI/pythia-410m', 'main'), 'llama-7b': ('huggyllama/llama-7b', 'main')} # on the hub
 REAL: dict[str, Any] = dict(data='hub', ranked='oasst') # where instructions of people and models come from, and which responses are ranked
 DATA = dict(narrow=0., diverse=1.) # of the fact world: the diversity of `facts.instructions`
-_SMALL = dict(entities=30, relations=4, random_relations=2, values=5, zipf=1.5)
+WORLD: dict[str, dict] = dict(smoke=dict(entities=10, relations=3, random_relations=1, values=4, zipf=1.5), laptop=dict(entities=30, relations=4, random_relations=2, values=5, zipf=1.5))
 RANK = 8 # of low-rank updates
 
 # %% ../../nbs/study/55_q4.ipynb #8cadb231
@@ -83,7 +83,7 @@ def world_of(
     run: Run,
 ) -> facts.FactWorld | None: # None for models of the hub
     "The world of a cell, drawn by its seed."
-    return facts.fact_world(**_SMALL, paraphrases=2, quiz=.5, sentences=4, seed=run.seed) if run.scale in SIZE else None # type: ignore[arg-type]
+    return facts.fact_world(**WORLD[run.scale], paraphrases=2, quiz=.5, sentences=4, seed=run.seed) if run.scale in SIZE else None
 
 def asked_of(
     run: Run,
@@ -140,15 +140,15 @@ def _at(p: Predictions, z: np.ndarray, label: np.ndarray) -> Predictions: # z (n
     return Predictions(p.meta | dict(t=float(t)), q.uid, q.correct, np.clip(conf, 0, 1), scores={k: v for k, v in q.scores.items() if k in ('true_posterior', 'kind')}, cluster=q.cluster)
 
 # %% ../../nbs/study/55_q4.ipynb #ed109156
-def _words(model, tokenizer, ids: list[list[int]]) -> Iterator[np.ndarray]: # (t, V) float32 each: after every token
+def _words(model, tokenizer, ids: list[list[int]], batch: int = 16) -> Iterator[np.ndarray]: # (t, V) float32 each: after every token
     "The scores of the whole vocabulary, text by text."
     import torch
     from plcal_study.lm import models
-    with torch.no_grad():
-        for x in ids:
-            batch = dict(input_ids=torch.tensor([x], device=next(model.parameters()).device))
-            at = torch.arange(len(x), device=batch['input_ids'].device)
-            yield models._scores(model, batch, torch.zeros_like(at), at).float().cpu().numpy()
+    device = next(model.parameters()).device
+    for i in range(0, len(ids), batch):
+        rows, mask = models.pad([np.array(x) for x in ids[i:i + batch]], tokenizer.pad_token_id)
+        with torch.no_grad(): z = models._scores(model, dict(input_ids=rows.to(device), attention_mask=mask.to(device)), mask.bool().to(device), None).float().cpu().numpy()
+        yield from np.split(z, np.cumsum([len(x) for x in ids[i:i + batch]])[:-1])
 
 def tempered(
     model, tokenizer,
