@@ -551,6 +551,7 @@ def alignment_harm(
                 ax.errorbar(place, x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, ls=ls, marker='o' if step == 'sft' else 's' if step == 'dpo' else '^', ms=3.5, lw=1.2, elinewidth=.6, label=f'{g.data}, {g.tuning}' if step == 'sft' else None)
         ax.axhline(0, color='.5', lw=1)
         ax.axvline(last + .5, color='.85', lw=1)
+        ax.set_xticks(range(1, last + int(d[d.step != 'sft'].epoch.max()) + 1))
         ax.set_title(_SIDES[side], size=9)
     axes[0, 0].set_ylabel(f"change of the {'true ECE' if measure == 'true_ece15' else 'ECE15'} from base")
     _legend(fig, axes[0, 0], f'epoch: instruction tuning, then DPO (squares) and reinforcement (triangles) from its end\nbars: 95% t intervals over {int(d.seeds.max())} seeds', 4)
