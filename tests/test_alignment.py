@@ -97,11 +97,10 @@ def test_a_reward_is_learned_and_judged_on_other_pairs(tmp_path):
 
 @pytest.mark.parametrize('lora', [0, 2])
 def test_reinforcement_makes_what_is_rewarded_more_likely(tmp_path, lora):
-    word = WORLD.words[20]
-    def reward(prompts, responses): return [float(r.split().count(word)) + .01 * len(r.split()) for r in responses]
+    def reward(prompts, responses): return [-float(len(r.split())) for r in responses]
     model, name = decoder(), decoder().config._name_or_path
-    t = alignment.reinforce(model, TOK, RANKED, reward, plan(epochs=3, batch=32, lr=2e-2), tmp_path, lora=lora, generations=8, max_new=6)
-    assert t.log.reward.iloc[-4:].mean() > t.log.reward.iloc[:4].mean() and t.log.kl.iloc[-1] > 0 and t.log.kl.iloc[0] == pytest.approx(0, abs=1e-6)
+    t = alignment.reinforce(model, TOK, RANKED, reward, plan(epochs=3, batch=32, lr=3e-2 if lora else 1e-2, clip=None), tmp_path, lora=lora, generations=8, max_new=6)
+    assert t.log.reward.iloc[-4:].mean() > t.log.reward.iloc[:4].mean() and t.log.kl.iloc[-4:].mean() > .001 and t.log.kl.iloc[0] == pytest.approx(0, abs=1e-6)
     assert t.model.config._name_or_path == name and 'forward' not in vars(t.model) and (tmp_path / 'reference').is_dir() == (lora == 0)
 
 def test_responses_follow_the_most_probable_word(tmp_path):
@@ -115,7 +114,7 @@ def test_responses_follow_the_most_probable_word(tmp_path):
     assert alignment.respond(m, TOK, PAIRS.a[:4], 5, temperature=1., seed=1) == alignment.respond(m, TOK, PAIRS.a[:4], 5, temperature=1., seed=1) != alignment.respond(m, TOK, PAIRS.a[:4], 5, temperature=1., seed=2)
 
 def test_nothing_is_told_to_anybody(tmp_path, monkeypatch):
-    import huggingface_hub.utils, trl.trainer.base_trainer as base
+    import trl.trainer.base_trainer as base
     def refuse(*a, **k): raise AssertionError('telemetry')
     monkeypatch.setattr(base, 'send_telemetry', refuse)
     monkeypatch.chdir(tmp_path)

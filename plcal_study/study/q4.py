@@ -199,7 +199,7 @@ def _look(run: Run, name: str, model, tokenizer, folder: Path) -> dict[str, Pred
     names = [k for k in ASPECTS if ('text' if k == 'generation' else 'cloze' if k in ('first', 'entity') else 'test') in asked]
     if not all((folder / f'{name}-{k}.parquet').exists() for k in names):
         from plcal_study.lm.scoring import Scorer
-        prompts = PROMPTS if world is not None else dict(letters='plain', options='bare')
+        prompts = PROMPTS if world is not None else dict(letters='first', options='bare') # the letter after a line break, where every tokenizer has it as one token
         for k, p in aspects(Scorer(model, tokenizer, 8192), asked, world, prompts).items(): save(p, folder / f'{name}-{k}.parquet')
     return {k: load(folder / f'{name}-{k}.parquet') for k in names}
 
@@ -408,7 +408,7 @@ def evidence(
     "What the cells say about each claim: t over seeds."
     note, out = f"t over seeds of the mean; {'true ECE' if error_of(cells) == 'true_ece15' else 'ECE'} of 15 bins", []
     for k, x in effects(cells, warm).items():
-        if len(x) < 2 or np.ptp(x) == 0: continue
+        if len(x) < 2 or np.ptp(x) < 1e-12: continue # seeds that all say the same leave no spread to judge by
         t = mean_difference(x.to_numpy(), np.zeros(len(x)))
         out.append(Evidence(CLAIMS[k], t.estimate, t.lo, t.hi, t.p, t.n, 'seeds', scale, note))
     return out
