@@ -169,7 +169,7 @@ def test_the_path_of_the_hub_with_a_local_decoder(tmp_path, monkeypatch):
     except FileNotFoundError: pytest.skip('MMLU or WikiText-2 are not here')
     monkeypatch.setitem(q4.BASES, 'pythia-410m', (str(LOCAL), None))
     monkeypatch.setitem(q4.REAL, 'data', None); monkeypatch.setitem(q4.REAL, 'ranked', 'polite')
-    for name, n in dict(ASKED=40, PAIRS=16, RANKED=16, PROMPTED=8, NEW=4).items(): monkeypatch.setitem(getattr(q4, name), 'colab', n)
+    for name, n in dict(ASKED=16, PAIRS=16, RANKED=16, PROMPTED=8, NEW=4).items(): monkeypatch.setitem(getattr(q4, name), 'colab', n)
     monkeypatch.setitem(q4.EPOCHS, 'colab', (1, 1))
     from plcal_study.lm import alignment
     table = alignment._table
