@@ -1,5 +1,5 @@
 "Alignment: each trainer learns what it should, on the response alone; killed runs go on; looks change nothing; nothing is written elsewhere."
-import copy, json, math
+import copy, json, math, os
 from pathlib import Path
 import numpy as np, pytest
 torch = pytest.importorskip('torch')
@@ -10,7 +10,7 @@ from plcal_study.lm.training import Training
 WORLD = facts.fact_world(entities=8, relations=3, random_relations=1, values=4, seed=0)
 TOK = testbed.train_tokenizer(WORLD.words, keep=WORLD.words, frame='bos')
 PAIRS, RANKED = facts.instructions(WORLD, 32, seed=1), facts.preferences(WORLD, 32, seed=2)
-LOCAL = Path('/work/shared/models/stories260K')
+LOCAL = Path(os.environ.get('PLCAL_DATA') or '.').resolve().parent / 'models' / 'stories260K'
 
 def decoder(seed=0): return models.build('llama', (1, 16, 1), TOK, 'causal', seed=seed)
 def same(a, b): return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))

@@ -1,5 +1,5 @@
 "Page q4: cells of the smoke grid from base model to verdicts; a killed cell goes on; one temperature against its definition; a model of others by the path of the hub; figures and page."
-import json, re
+import json, os, re
 from dataclasses import asdict, replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -13,7 +13,7 @@ from plcal_study.study.aspects import ASPECTS, measures
 from plcal_study.study.claims import judge
 from plcal_study.study.runs import FORMAT, SCALES, run_id
 
-LOCAL = Path('/work/shared/models/stories260K')
+LOCAL = Path(os.environ.get('PLCAL_DATA') or '.').resolve().parent / 'models' / 'stories260K'
 
 
 def finish(out, run):

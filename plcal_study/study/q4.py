@@ -153,7 +153,8 @@ def _words(model, tokenizer, ids: list[list[int]], batch: int = 16) -> Iterator[
         yield from np.split(z, np.cumsum([len(x) for x in ids[i:i + batch]])[:-1])
 
 def tempered(
-    model, tokenizer,
+    model,                         # a causal model, as it was when it was asked
+    tokenizer,                     # its own
     asked: Mapping[str, Examples], # as it was asked
     said: Mapping[str, Predictions], # what it said, by aspect
     most: int = 8000,              # next words at most, as the scores of a vocabulary are large
