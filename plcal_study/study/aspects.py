@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
-import hashlib, json, os, shutil, time
+from typing import NamedTuple
+import hashlib, json, shutil, time
 import numpy as np
 import pandas as pd
 from ..lm import facts
@@ -23,20 +23,20 @@ from .runs import _claim
 
 # %% auto #0
 __all__ = ['ASPECTS', 'PROMPTS', 'BINS', 'FINE', 'ROWS', 'SUMS', 'MEASURES', 'MEANS', 'aspects', 'Tally', 'tally', 'measures',
-           'intervals', 'difference', 'change', 'read_generation', 'save_tally', 'load_tally', 'read_world', 'base_of']
+           'intervals', 'difference', 'change', 'read_generation', 'save_tally', 'load_tally', 'packed', 'base_of']
 
 # %% ../../nbs/study/53_aspects.ipynb #6e8750be
 ASPECTS = dict(generation='next word of any text', first='first word of a fact', entity='whole entity of a fact', letters='four options, by letter', options='four options, by their text')
 PROMPTS = dict(letters='quiz', options='text') # the forms that documents of a fact world have
 
-def _read(s, mode: str, e: Examples, prompt: str) -> dict[str, Predictions]:
+def _read(s, mode: str, e: Examples, prompt: str, **how) -> dict[str, Predictions]:
     "One way of asking."
     from plcal_study.lm.extraction import extract
-    return extract(s, Task('asked', dict(test=e)), mode, name='decoder', prompt=prompt, progress=False)
+    return extract(s, Task('asked', dict(test=e)), mode, name='decoder', prompt=prompt, progress=False, **how)
 
-def _generation(s, e: Examples, world: facts.FactWorld | None) -> Predictions:
+def _generation(s, e: Examples, world: facts.FactWorld | None, window: int | None) -> Predictions:
     "Every next word of some texts; a token has its share of the bytes of its text."
-    p, text = _read(s, 'tokens', e, 'text')['tokens'], dict(zip(e.uid, e.a, strict=True))
+    p, text = _read(s, 'tokens', e, 'text', window=window)['tokens'], dict(zip(e.uid, e.a, strict=True))
     names, whose, size = np.unique(np.asarray(p.cluster), return_inverse=True, return_counts=True)
     p = replace(p, scores=p.scores | dict(bytes=(np.array([len(text[u].encode()) for u in names]) / size)[whose]))
     return p if world is None else with_truth(p, text, world, words_of(s.tokenizer, world))
@@ -47,12 +47,13 @@ def aspects(
     asked: Mapping[str, Examples],     # as of `ladder.questions`: 'text', 'cloze', 'test', or some of them
     world: facts.FactWorld | None = None, # whose they are; None: texts whose truth is not known
     prompts: Mapping[str, str] = PROMPTS, # how options are asked by letter and by text: keys of `PROMPTS` of the lm floor
+    window: int | None = None,         # tokens of a text read at once, the context that the model was trained with; None: what it takes
 ) -> dict[str, Predictions]:           # by a key of `ASPECTS`; scores true_posterior (of the answer given) and kind where the world is known; generation: logprob, bytes, true_logprob
     "One model from three sides; raises `ValueError` for a set of questions that there is not, and what `extract` raises."
     if bad := [k for k in asked if k not in ('text', 'cloze', 'test')]: raise ValueError(f"asked must hold some of text, cloze and test, got {bad[0]!r}")
     if not asked: raise ValueError("asked must hold some of text, cloze and test, got nothing")
-    def known(p, what): return p if world is None else marked(p, asked[what])
-    out = dict(generation=_generation(s, asked['text'], world)) if 'text' in asked else {}
+    def known(p, what): return p if world is None else marked(p, asked[what]) # of what kind each fact is
+    out = dict(generation=_generation(s, asked['text'], world, window)) if 'text' in asked else {}
     if 'cloze' in asked: out |= {k: known(p, 'cloze') for k, p in _read(s, 'cloze', asked['cloze'], 'text').items()}
     if 'test' in asked:
         out['letters'] = known(_read(s, 'letters', asked['test'], prompts['letters'])['letters'], 'test')
@@ -216,19 +217,20 @@ def read_generation(
     texts: Iterable[str],  # documents, in a stream of any length
     world: facts.FactWorld | None = None, # whose they are; None: their truth is not known
     chunk: int = 256,      # documents held at once
+    window: int | None = None, # as for `aspects`
 ) -> Iterator[Predictions]: # for `tally`; a document is named by its number
     "Next words of a stream, as `aspects` gives them, piece by piece."
     flow, at = iter(texts), 0
     while batch := list(islice(flow, chunk)):
         uid = np.array([f'{at + i:09d}' for i in range(len(batch))])
-        yield _generation(s, Examples(uid, np.array(batch, object), None, cluster=uid), world)
+        yield _generation(s, Examples(uid, np.array(batch, object), None, cluster=uid), world, window)
         at += len(batch)
 
 # %% ../../nbs/study/53_aspects.ipynb #83335b19
 def save_tally(t: Tally, path: Path) -> Path: # the file
     "Write what answers come to."
     from safetensors.numpy import save
-    atomic_write(path, save({k: np.ascontiguousarray(v, np.float64) for k, v in t._asdict().items()}))
+    atomic_write(path, save({k: np.ascontiguousarray(v, np.float32 if k in ('fine', 'null') else np.float64) for k, v in t._asdict().items()}))
     return path
 
 def load_tally(path: Path) -> Tally:
@@ -238,23 +240,21 @@ def load_tally(path: Path) -> Tally:
     try: x = load(path.read_bytes())
     except SafetensorError as e: raise ValueError(f"{path.name} is damaged or cut short ({e}); move its cell away and run it again") from None
     if set(x) != set(Tally._fields): raise ValueError(f"{path.name} must hold {', '.join(Tally._fields)}, got {', '.join(sorted(x))}")
-    return Tally(x['sums'], x['gaps'], x['fine'], x['null'], int(x['documents']))
+    return Tally(x['sums'], x['gaps'], x['fine'].astype(float), x['null'].astype(float), int(x['documents'].item()))
 
-# %% ../../nbs/study/53_aspects.ipynb #5fdb3189
-def read_world(
-    model, tokenizer,      # of `decoder`
+# %% ../../nbs/study/53_aspects.ipynb #ce9f7d69
+def packed(
+    model, tokenizer,      # of `decoder`, or of your own
     texts: Iterable[str],  # documents
-    how: Any,              # a `Training`
-    out: Path | None = None, # folder of checkpoints, if `how` asks for them
     context: int = 64,     # tokens of a row
-    **probes: Any,         # probe_steps and on_probe of `train`
-):                         # a `History`
-    "Pre-train a decoder in place; raises `ValueError` for a corpus shorter than one context, and what `train` raises."
-    from plcal_study.lm import models, training
+    tokens: int | None = None, # that are kept at most; None: all
+):                         # a `LanguageModel` and its rows, for `training.train`
+    "What a decoder is to read; raises `ValueError` for a corpus shorter than one context, and a tokenizer with more tokens than the model."
+    from plcal_study.lm import models
     reader = models.LanguageModel(model, tokenizer, 'causal', max_length=context)
     rows = reader.pack(texts)
     if len(rows[0]['input_ids']) < context: raise ValueError(f"the corpus must have at least one context of {context} tokens, got {len(rows[0]['input_ids'])}; take more text, or a shorter context")
-    return training.train(reader, rows, how, out, **probes)
+    return reader, rows[:max(1, -(-tokens // (context - 1)))] if tokens else rows
 
 # %% ../../nbs/study/53_aspects.ipynb #920345ed
 def base_of(
@@ -266,27 +266,23 @@ def base_of(
     epochs: int,          # times that it is read
     model: str = 'llama', # or 'gpt_neox'
     lr: float | None = None, # at its highest; None: by the width
+    context: int = 64,    # tokens of a row
 ):                        # model in eval mode, tokenizer
     "A decoder that has read `facts.corpus(world, tokens, seed)`, made if nobody has made it yet; processes that ask at the same time wait for the one that makes it, and one that was killed is gone on with."
     from plcal_study.lm import models, training
-    said = [model, size, seed, tokens, epochs, lr, repr(world), list(world.words), world.names, world.templates, world.facts.tolist(), world.chances.tolist(), world.p_entity.tolist(), world.stay, world.it, world.stop, world.quiz]
+    said = [model, size, seed, tokens, epochs, lr, context, repr(world), list(world.words), world.names, world.templates, world.facts.tolist(), world.chances.tolist(), world.p_entity.tolist(), world.stay, world.it, world.stop, world.quiz]
     place = Path(home) / f'{model}-{size}-{seed}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}'
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock = place.with_suffix('.lock')
-    while not place.is_dir() and not _claim(lock): time.sleep(.2)
+    lock, mine = place.with_suffix('.lock'), False
+    while not place.is_dir() and not (mine := _claim(lock)): time.sleep(.2)
     try:
         if not place.is_dir():
             net, tokenizer = decoder(world, size, seed, model)
             how = training.Training(lr=lr or _lr(size), epochs=epochs, batch=16, schedule='cosine', clip=1., seed=seed, checkpoint_every=500)
-            read_world(net, tokenizer, facts.corpus(world, tokens, seed), how, parts := place.with_suffix('.training'))
+            reader, rows = packed(net, tokenizer, facts.corpus(world, tokens, seed), context)
+            training.train(reader, rows, how, parts := place.with_suffix('.training'))
             models.save(net, tokenizer, place)
             shutil.rmtree(parts, ignore_errors=True)
     finally:
-        if _mine(lock): lock.unlink()
+        if mine: lock.unlink(missing_ok=True)
     return models.load(place, 'causal')
-
-# %% ../../nbs/study/53_aspects.ipynb #8fe4a543
-def _mine(lock: Path) -> bool:
-    "Did this process make the lock?"
-    try: return json.loads(lock.read_text())['pid'] == os.getpid()
-    except (FileNotFoundError, ValueError, KeyError): return False

@@ -22,7 +22,8 @@ __all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'SUITES', 'METHODS', 'FIGURES', 's
            'auroc_forest', 'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest',
            'draws_and_published', 'score_against_threshold', 'promises', 'training_testbed', 'training_real',
            'factors_testbed', 'pretraining', 'ladder_truth', 'ladder_auroc', 'methods_brier', 'methods_errors',
-           'emergent', 'allocation', 'alignment_harm', 'alignment_temperature', 'draw_all', 'draw_paper']
+           'emergent', 'allocation', 'alignment_harm', 'alignment_temperature', 'draw_all', 'draw_paper',
+           'pretraining_sizes', 'pretraining_steps', 'pretraining_facts']
 
 # %% ../../nbs/study/61_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -469,7 +470,7 @@ def methods_errors(
     columns = min(3, len(suites))
     fig, axes = _of_q2(folder, 2.7 * columns + .6, 2.6 * math.ceil(len(suites) / columns) + .9, columns, math.ceil(len(suites) / columns))
     kinds = {'plain model': (('vanilla',), 'k', '*'), 'temperature': (('temperature',), '#009E73', 'o'), 'other unlearnable': (('ensemble', 'label smoothing', 'focal', 'EDA', 'MC dropout'), '#56B4E9', 'o'),
-             'E-MLP': (('E-MLP',), '#E69F00', 'D'), 'E-PLM, E-LoRA': (('E-PLM', 'E-LoRA'), '#D55E00', 'D'), 'I-Vanilla, I-Iter, I-Simul': (('I-Vanilla', 'I-Iter', 'I-Simul'), '#CC79A7', 'D')}
+             'E-MLP': (('E-MLP',), '#E69F00', 's'), 'E-PLM, E-LoRA': (('E-PLM', 'E-LoRA'), '#D55E00', 'D'), 'I-Vanilla, I-Iter, I-Simul': (('I-Vanilla', 'I-Iter', 'I-Simul'), '#CC79A7', '^')}
     for ax, x in zip(axes.flat, suites, strict=False):
         for label, (names, color, mark) in kinds.items():
             own = d[(d.suite == x) & d.method.isin(names)]
@@ -490,7 +491,7 @@ def emergent(
 ) -> Figure:
     "Top-label Brier score by the size of the calibration set, one panel a size of the model, in distribution."
     d = read_record('q2_emergent', folder).query('set == "test" and measure == "brier_top"')
-    sizes = list(dict.fromkeys(d['size']))
+    sizes = sorted(set(d['size']), key=lambda z: [int(n) for n in z.split('x')])
     fig, axes = _of_q2(folder, 2.6 * len(sizes) + .8, 3.4, len(sizes), sharey=True)
     for ax, z in zip(axes[0], sizes, strict=True):
         for i, (m, (color, ls)) in enumerate(_LINES.items()):
@@ -625,3 +626,86 @@ def draw_paper(
     with tempfile.TemporaryDirectory() as d:
         records = write_records(d, frames, dict(scale='published results' if cohort.pinned else 'own data'))
         return draw_all(records, out, progress, _PAPER)
+
+# %% ../../nbs/study/61_figures.ipynb #2bca99fd
+_TRACES = {'accuracy': ('.35', '--', 'accuracy'), 'ece15': ('#CC79A7', '-', 'ECE15'), 'ece15_null': ('.6', ':', 'ECE15 of a calibrated model'), 'true_ece15': ('#0072B2', '-', 'true ECE15'), 'true_error': ('#009E73', '-', 'E|confidence − P|')}
+_SIDES = {'generation': 'next word', 'first': 'first word of a fact', 'letters': 'multiple choice, letters'}
+
+def _of_q3(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
+    "A figure of q3 with its axes; a smoke run is named in it."
+    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
+    if about(folder, 'q3_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    for ax in axes.flat:
+        ax.spines[['top', 'right']].set_visible(False)
+        ax.tick_params(which='both', labelsize=8)
+    return fig, axes
+
+def _against(ax, d: pd.DataFrame, x: str, color: str, ls: str, label: str | None) -> None:
+    "Mean over seeds with its band."
+    d = d.sort_values(x)
+    ax.plot(d[x], d['mean'], ls, marker='o', ms=3, lw=1.4, color=color, label=label)
+    ax.fill_between(d[x], d.lo.fillna(d['mean']).clip(lower=0), d.hi.fillna(d['mean']).clip(upper=1), color=color, alpha=.13, lw=0) # what is drawn lies in [0, 1]
+
+# %% ../../nbs/study/61_figures.ipynb #142222bc
+def pretraining_sizes(
+    folder: Path | None = None,
+) -> Figure:
+    "Accuracy, ECE and distance to the truth at the end of pre-training by size, a row for each kind of text, with t intervals over seeds."
+    d = read_record('q3_sizes', folder)
+    d = d[(d.kind == 'all') & d.aspect.isin(list(_SIDES))]
+    rows = list(dict.fromkeys(zip(d.part, d.task, strict=True)))
+    names = {'facts': 'world of facts', 'wikitext2': 'WikiText-2', 'tiny_shakespeare': 'Shakespeare', 'pile': 'Pythia'}
+    fig, axes = _of_q3(folder, 8.4, 2.3 * len(rows) + .9, len(rows), len(_SIDES), sharex='row')
+    for line, (part, task) in zip(axes, rows, strict=True):
+        for ax, (aspect, title) in zip(line, _SIDES.items(), strict=True):
+            own = d[(d.part == part) & (d.task == task) & (d.aspect == aspect)]
+            if not len(own): ax.set_axis_off(); continue
+            for m, (color, ls, label) in _TRACES.items(): _against(ax, own[own.measure == m], 'params', color, ls, label)
+            ax.set(xscale='log', ylim=(0, None))
+            ax.set_title(f'{names.get(task, task)}: {title}', fontsize=9)
+            ax.set_xlabel('parameters', fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=5, fontsize=8, frameon=False, title='means over seeds, bands: 95% t intervals', title_fontsize=8)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #7e7bef6c
+def pretraining_steps(
+    folder: Path | None = None,
+) -> Figure:
+    "Accuracy, ECE and distance to the truth by step of pre-training, a line for each size, mean over seeds."
+    d = read_record('q3_steps', folder)
+    part = 'world' if (d.part == 'world').any() else d.part.iloc[0]
+    d = d[(d.part == part) & (d.step > 0)]
+    sides = {a: t for a, t in _SIDES.items() if a in set(d.aspect)}
+    rows = {m: label for m, label in dict(accuracy='accuracy', ece15='ECE15', true_error='E|confidence − P|').items() if m in set(d.measure)}
+    fig, axes = _of_q3(folder, 2.8 * len(sides), 1.9 * len(rows) + 1, len(rows), len(sides), sharex='col', sharey='row')
+    sizes = d.sort_values('params')['size'].drop_duplicates().tolist()
+    shade = dict(zip(sizes, plt.get_cmap('viridis')(np.linspace(.9, 0, len(sizes))), strict=True))
+    for line, (m, label) in zip(axes, rows.items(), strict=True):
+        for ax, (aspect, title) in zip(line, sides.items(), strict=True):
+            for z in sizes: _against(ax, d[(d['size'] == z) & (d.aspect == aspect) & (d.measure == m)], 'share', shade[z], '-', f"{z}, {d[d['size'] == z].params.iloc[0] / 1e6:.2g} M")
+            ax.set(xscale='log', ylim=(0, None))
+            if m == 'accuracy': ax.set_title(title, fontsize=9)
+        line[0].set_ylabel(label, fontsize=9)
+    for ax in axes[-1]: ax.set_xlabel('share of training', fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=5, fontsize=8, frameon=False, title='layers x width, parameters; means over seeds, bands: 95% t intervals', title_fontsize=8)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #e8bf8023
+def pretraining_facts(
+    folder: Path | None = None,
+) -> Figure:
+    "The first word of a fact at the end of pre-training, by how often the fact was told and by size, with t intervals over seeds."
+    d = read_record('q3_sizes', folder)
+    d = d[(d.aspect == 'first') & (d.kind != 'all')]
+    panels = {'accuracy': 'accuracy', 'conf': 'confidence', 'ece15': 'ECE15', 'true_error': 'E|confidence − P|'}
+    fig, axes = _of_q3(folder, 8.8, 3.1, 1, len(panels))
+    kinds = [k for k in ('often', 'seldom', 'never', 'random') if k in set(d.kind)]
+    for ax, (m, label) in zip(axes[0], panels.items(), strict=True):
+        for k, color in zip(kinds, _colors(4), strict=False): _against(ax, d[(d.kind == k) & (d.measure == m)], 'params', color, '-', _KIND[k])
+        ax.set(xscale='log', ylim=(0, 1.02 if m in ('accuracy', 'conf') else None))
+        ax.set_title(label, fontsize=9)
+        ax.set_xlabel('parameters', fontsize=9)
+    if kinds: fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False)
+    return fig
+
+FIGURES |= {'q3_sizes': pretraining_sizes, 'q3_steps': pretraining_steps, 'q3_facts': pretraining_facts}
