@@ -6,7 +6,6 @@
 from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +19,12 @@ from ..lm.examples import Examples, sample
 from ..measure.calibrators import fit_temperature
 from ..measure.inference import holm, mean_difference
 from ..measure.predictions import Predictions, atomic_write, load, save, select
+from . import runs
 from .aspects import ASPECTS, MEASURES, PROMPTS, aspects, base_of, change, measures
 from .claims import Claim, Evidence, judge
 from .ladder import questions
 from .q1 import band
-from .runs import SCALES, Run, read_cell
+from .runs import SCALES, Run
 
 # %% auto #0
 __all__ = ['SEEDS', 'SIZE', 'TOKENS', 'READ', 'ASKED', 'PAIRS', 'RANKED', 'PROMPTED', 'EPOCHS', 'BASES', 'REAL', 'DATA', 'WORLD',
@@ -281,11 +281,7 @@ def finished(
     scale: str | None = None, # cells of this scale only
 ) -> Iterator[tuple[dict, Path]]: # the cell's coordinates and log, and its folder
     "Every finished cell in a folder of runs; raises what `read_cell` raises for a damaged one."
-    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
-        if not (folder / 'cell.json').is_file(): continue
-        run, seconds = read_cell(folder)
-        if (run.question, run.part) != ('q4', 'align') or scale not in (None, run.scale): continue
-        yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(seconds=seconds, data=run.task, tuning=run.delta or 'full'), folder
+    for cell, folder in runs.finished(out, 'q4', scale, 'align'): yield cell | dict(data=cell['task'], tuning=cell['delta'] or 'full'), folder
 
 def cell_table(
     cells: list[tuple[dict, Path]], # from `finished`
