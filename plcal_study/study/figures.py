@@ -531,7 +531,7 @@ def _of_q4(folder: Path | None, width: float, height: float, columns: int) -> tu
     if (scale := about(folder, 'q4_about')['scale']) != 'laptop': fig.suptitle(f'scale {scale}', fontsize=9, color='#b00020')
     return fig, axes
 
-_SIDES = dict(generation='generation: next word', first='factuality: first word', entity='factuality: whole entity', letters='understanding: letters', options='understanding: options')
+_FIVE = dict(generation='generation: next word', first='factuality: first word', entity='factuality: whole entity', letters='understanding: letters', options='understanding: options')
 
 def alignment_harm(
     folder: Path | None = None,
@@ -540,7 +540,7 @@ def alignment_harm(
     d = read_record('q4_changes', folder)
     measure = 'true_ece15' if (d.measure == 'true_ece15').any() else 'ece15'
     d, last = d[d.measure == measure], int(d[d.step == 'sft'].epoch.max())
-    sides = [x for x in _SIDES if x in set(d.aspect)]
+    sides = [x for x in _FIVE if x in set(d.aspect)]
     fig, axes = _of_q4(folder, 2.7 * len(sides) + .6, 3.5, len(sides))
     groups = list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
     for ax, side in zip(axes[0], sides, strict=True):
@@ -553,7 +553,7 @@ def alignment_harm(
         ax.axhline(0, color='.5', lw=1)
         ax.axvline(last + .5, color='.85', lw=1)
         ax.set_xticks(range(1, last + int(d[d.step != 'sft'].epoch.max()) + 1))
-        ax.set_title(_SIDES[side], size=9)
+        ax.set_title(_FIVE[side], size=9)
     axes[0, 0].set_ylabel(f"change of the {'true ECE' if measure == 'true_ece15' else 'ECE15'} from base")
     _legend(fig, axes[0, 0], f'epoch: instruction tuning, then DPO (squares) and reinforcement (triangles) from its end\nbars: 95% t intervals over {int(d.seeds.max())} seeds', 4)
     return fig
@@ -565,7 +565,7 @@ def alignment_temperature(
     "Calibration error on the judged half at the end of each step, as it is and at one temperature fitted on the other half."
     d = read_record('q4_temperature', folder)
     m = 'true_ece15' if d.true_ece15_before.notna().all() else 'ece15'
-    sides, groups = [x for x in _SIDES if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
+    sides, groups = [x for x in _FIVE if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
     fig, axes = _of_q4(folder, 2.6 * len(sides) + .9, 3.2, len(sides))
     for ax, side in zip(axes[0], sides, strict=True):
         for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
@@ -576,7 +576,7 @@ def alignment_temperature(
             ax.plot(place, own[f'{m}_after'], 'o', color=color, ms=5, mfc='w')
         ax.set(xticks=range(4), xticklabels=['base', 'instructions', 'DPO', 'RL'], ylim=(0, None))
         ax.tick_params(axis='x', labelsize=7)
-        ax.set_title(_SIDES[side], size=9)
+        ax.set_title(_FIVE[side], size=9)
     axes[0, 0].set_ylabel('true ECE' if m == 'true_ece15' else 'ECE15')
     _legend(fig, axes[0, 0], f'filled: as it is; open: at one temperature, fitted on other questions\nmeans over {d.seed.nunique()} seeds', 4)
     return fig

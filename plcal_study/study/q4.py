@@ -148,7 +148,7 @@ def _words(model, tokenizer, ids: list[list[int]], batch: int = 16) -> Iterator[
     from plcal_study.lm import models
     device = next(model.parameters()).device
     for i in range(0, len(ids), batch):
-        rows, mask = models.pad([np.array(x) for x in ids[i:i + batch]], tokenizer.pad_token_id)
+        rows, mask = models.pad(ids[i:i + batch], tokenizer.pad_token_id)
         with torch.no_grad(): z = models._scores(model, dict(input_ids=rows.to(device), attention_mask=mask.to(device)), mask.bool().to(device), None).float().cpu().numpy()
         yield from np.split(z, np.cumsum([len(x) for x in ids[i:i + batch]])[:-1])
 
@@ -431,7 +431,6 @@ def provenance(
 ) -> dict[str, object]:
     "What the records were made from: cells, questions, data, versions, time."
     cells = [c for c, _ in finished(out, scale)]
-    versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
-    said = dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), model=sorted({f"{c['model']} {c['size']}".strip() for c in cells}), params=sorted({c['params'] for c in cells}))
+    said = dict(scale=scale, model=sorted({f"{c['model']} {c['size']}".strip() for c in cells}), params=sorted({c['params'] for c in cells})) | runs.made_from(cells, len(grid(scale)))
     return said | dict(corpus=TOKENS.get(scale), read=READ.get(scale), questions=ASKED[scale], pairs=PAIRS[scale], ranked=RANKED[scale], prompts=PROMPTED[scale], epochs=list(EPOCHS[scale]), rank=RANK,
-                       example={c['data']: c['said'][1].get('example') for c in cells}, core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)])
+                       example={c['data']: c['said'][1].get('example') for c in cells})
