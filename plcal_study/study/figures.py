@@ -22,8 +22,8 @@ __all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'SUITES', 'METHODS', 'FIGURES', 's
            'auroc_forest', 'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest',
            'draws_and_published', 'score_against_threshold', 'promises', 'training_testbed', 'training_real',
            'factors_testbed', 'pretraining', 'ladder_truth', 'ladder_auroc', 'methods_brier', 'methods_errors',
-           'emergent', 'allocation', 'draw_all', 'draw_paper', 'pretraining_sizes', 'pretraining_steps',
-           'pretraining_facts']
+           'emergent', 'allocation', 'alignment_harm', 'alignment_temperature', 'draw_all', 'draw_paper',
+           'pretraining_sizes', 'pretraining_steps', 'pretraining_facts']
 
 # %% ../../nbs/study/61_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -525,6 +525,62 @@ def allocation(
     _legend(fig, axes[0, 0], f'share of the labels for the calibrator\nbars: 95% intervals over seeds and {d.n.min():,} to {d.n.max():,} questions', 4)
     return fig
 
+# %% ../../nbs/study/61_figures.ipynb #27727bc2
+def _of_q4(folder: Path | None, width: float, height: float, columns: int) -> tuple[Figure, np.ndarray]:
+    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout='constrained', squeeze=False)
+    if (scale := about(folder, 'q4_about')['scale']) != 'laptop': fig.suptitle(f'scale {scale}', fontsize=9, color='#b00020')
+    return fig, axes
+
+_FIVE = dict(generation='generation: next word', first='factuality: first word', entity='factuality: whole entity', letters='understanding: letters', options='understanding: options')
+
+def alignment_harm(
+    folder: Path | None = None,
+) -> Figure:
+    "Change of the calibration error from the base model by epoch, aspect by aspect: instruction tuning, then DPO and reinforcement."
+    d = read_record('q4_changes', folder)
+    measure = 'true_ece15' if (d.measure == 'true_ece15').any() else 'ece15'
+    d, last = d[d.measure == measure], int(d[d.step == 'sft'].epoch.max())
+    sides = [x for x in _FIVE if x in set(d.aspect)]
+    fig, axes = _of_q4(folder, 2.7 * len(sides) + .6, 3.5, len(sides))
+    groups = list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
+    for ax, side in zip(axes[0], sides, strict=True):
+        for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
+            own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)]
+            for step, at, ls in (('sft', 0, '-'), ('dpo', last, ':'), ('rl', last, '--')):
+                x = own[own.step == step].sort_values('epoch')
+                place = x.epoch + at + (i - 1.5) * .07
+                ax.errorbar(place, x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, ls=ls, marker='o' if step == 'sft' else 's' if step == 'dpo' else '^', ms=3.5, lw=1.2, elinewidth=.6, label=f'{g.data}, {g.tuning}' if step == 'sft' else None)
+        ax.axhline(0, color='.5', lw=1)
+        ax.axvline(last + .5, color='.85', lw=1)
+        ax.set_xticks(range(1, last + int(d[d.step != 'sft'].epoch.max()) + 1))
+        ax.set_title(_FIVE[side], size=9)
+    axes[0, 0].set_ylabel(f"change of the {'true ECE' if measure == 'true_ece15' else 'ECE15'} from base")
+    _legend(fig, axes[0, 0], f'epoch: instruction tuning, then DPO (squares) and reinforcement (triangles) from its end\nbars: 95% t intervals over {int(d.seeds.max())} seeds', 4)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #da165860
+def alignment_temperature(
+    folder: Path | None = None,
+) -> Figure:
+    "Calibration error on the judged half at the end of each step, as it is and at one temperature fitted on the other half."
+    d = read_record('q4_temperature', folder)
+    m = 'true_ece15' if d.true_ece15_before.notna().all() else 'ece15'
+    sides, groups = [x for x in _FIVE if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
+    fig, axes = _of_q4(folder, 2.6 * len(sides) + .9, 3.2, len(sides))
+    for ax, side in zip(axes[0], sides, strict=True):
+        for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
+            own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)].groupby('step', sort=False)[[f'{m}_before', f'{m}_after']].mean().reindex(['base', 'sft', 'dpo', 'rl'])
+            place = np.arange(4) + (i - 1.5) * .17
+            ax.vlines(place, own[f'{m}_before'], own[f'{m}_after'], color=color, lw=1)
+            ax.plot(place, own[f'{m}_before'], 'o', color=color, ms=5, label=f'{g.data}, {g.tuning}')
+            ax.plot(place, own[f'{m}_after'], 'o', color=color, ms=5, mfc='w')
+        ax.set(xticks=range(4), xticklabels=['base', 'instructions', 'DPO', 'RL'], ylim=(0, None))
+        ax.tick_params(axis='x', labelsize=7)
+        ax.set_title(_FIVE[side], size=9)
+    axes[0, 0].set_ylabel('true ECE' if m == 'true_ece15' else 'ECE15')
+    _legend(fig, axes[0, 0], f'filled: as it is; open: at one temperature, fitted on other questions\nmeans over {d.seed.nunique()} seeds', 4)
+    return fig
+
 # %% ../../nbs/study/61_figures.ipynb #99b7a2f0
 FIGURES: dict[str, Draw] = {
     'q5_reliability': reliability_of_all, 'q5_ece_null': ece_beside_null, 'q5_auroc': auroc_forest, 'q5_heatmap': auroc_heatmap,
@@ -532,7 +588,8 @@ FIGURES: dict[str, Draw] = {
     'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises,
     'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining,
     'ladder_truth': ladder_truth, 'ladder_auroc': ladder_auroc,
-    'q2_brier': methods_brier, 'q2_errors': methods_errors, 'q2_emergent': emergent, 'q2_allocation': allocation}
+    'q2_brier': methods_brier, 'q2_errors': methods_errors, 'q2_emergent': emergent, 'q2_allocation': allocation,
+    'q4_harm': alignment_harm, 'q4_temperature': alignment_temperature}
 
 def draw_all(
     records: Path,             # folder of records
