@@ -22,7 +22,8 @@ __all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'SUITES', 'METHODS', 'FIGURES', 's
            'auroc_forest', 'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest',
            'draws_and_published', 'score_against_threshold', 'promises', 'training_testbed', 'training_real',
            'factors_testbed', 'pretraining', 'ladder_truth', 'ladder_auroc', 'methods_brier', 'methods_errors',
-           'emergent', 'allocation', 'draw_all', 'draw_paper']
+           'emergent', 'allocation', 'regret_by_signal', 'signals_over_checkpoints', 'winners_optimism', 'draw_all',
+           'draw_paper']
 
 # %% ../../nbs/study/61_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -524,6 +525,83 @@ def allocation(
     _legend(fig, axes[0, 0], f'share of the labels for the calibrator\nbars: 95% intervals over seeds and {d.n.min():,} to {d.n.max():,} questions', 4)
     return fig
 
+# %% ../../nbs/study/61_figures.ipynb #36f7aaf0
+_CHECKPOINT_SIGNALS = {'perplexity': 'perplexity', 'perplexity_short': 'perplexity, short window', 'token_ece': 'ECE of next words', 'fact_accuracy': 'facts right, dev set', 'quiz_accuracy': 'quiz, dev set', 'quiz_nll': 'NLL of quiz',
+    'fluency': 'fluency', 'self_bleu_off': 'self-BLEU', 'distinct2_off': 'distinct-2', 'repetition_off': 'repetition', 'factual_accuracy': 'true statements written', 'last': 'the last checkpoint', 'chance': 'at random'}
+_TEXT_SIGNALS = {'accuracy': 'accuracy', 'macro_f1': 'macro F1', 'precision': 'precision', 'recall': 'recall', 'nll': 'NLL', 'brier': 'Brier score', 'ece15': 'ECE15', 'chance': 'at random'}
+
+def _of_q7(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
+    "A figure of q7 with its axes; a smoke run is named in it."
+    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
+    if about(folder, 'q7_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    for ax in axes.flat:
+        ax.spines[['top', 'right']].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return fig, axes
+
+# %% ../../nbs/study/61_figures.ipynb #5125aa5a
+def regret_by_signal(
+    folder: Path | None = None,
+) -> Figure:
+    "Regret of choosing checkpoints (left) and hyperparameters (right) by each signal, with t intervals over seeds."
+    facts, texts = read_record('q7_facts_regret', folder).query('scope == "all"'), read_record('q7_regret', folder)
+    texts = texts[(texts['where'] == 'all') & (texts.source == '100')]
+    panels = [(facts.query('wanted == "generation_error"'), _CHECKPOINT_SIGNALS, 'checkpoints: true error\nof next words'), (facts.query('wanted == "factuality_accuracy"'), _CHECKPOINT_SIGNALS, 'checkpoints: accuracy\non facts'),
+              (texts.query('set == "test" and wanted == "accuracy"'), _TEXT_SIGNALS, 'fine-tuning: accuracy'), (texts.query('set == "test" and wanted == "error"'), _TEXT_SIGNALS, 'fine-tuning:\ntrue calibration error'), (texts.query('set == "shifted" and wanted == "error"'), _TEXT_SIGNALS, 'the same, shifted sets')]
+    fig, axes = _of_q7(folder, 11, 4.2, 1, 5)
+    for ax, (d, names, title) in zip(axes[0], panels, strict=True):
+        own = d.set_index('signal').reindex([n for n in names if n in set(d.signal)])
+        y = np.arange(len(own))[::-1]
+        color = ['#0072B2' if n != 'chance' else '.5' for n in own.index]
+        ax.hlines(y, own.lo.clip(lower=0), own.hi, color=color, lw=1.2)
+        ax.scatter(own['mean'], y, c=color, s=18, zorder=3)
+        ax.set(yticks=y, yticklabels=[names[n] for n in own.index], xlim=(0, None), xlabel='regret')
+        ax.set_title(title, fontsize=9); ax.xaxis.label.set_size(9)
+        ax.tick_params(axis='y', labelsize=7)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #493f32ae
+def signals_over_checkpoints(
+    folder: Path | None = None,
+) -> Figure:
+    "What the signals say (above) and what is wanted (below) as decoders learn: mean over seeds, one line a size."
+    d = read_record('q7_facts', folder)
+    above = {'perplexity': 'dev perplexity, nats a word', 'token_ece': 'dev ECE15 of next words', 'fluency': 'fluency of written text, nats', 'factual_accuracy': 'true statements written'}
+    below = {'generation_error': 'true error of next words', 'factuality_accuracy': 'accuracy on facts', 'factuality_error': 'true error on facts', 'understanding_accuracy': 'accuracy on quiz questions'}
+    fig, axes = _of_q7(folder, 10, 4.8, 2, 4, sharex=True)
+    for ax, (name, title) in zip(axes.flat, {**above, **below}.items(), strict=True):
+        for (size, own), color in zip(d.groupby('size', sort=False), ('#0072B2', '#D55E00', '#009E73', '#CC79A7'), strict=False):
+            g = own.groupby('step')[name]
+            ax.fill_between(g.mean().index, g.min(), g.max(), color=color, alpha=.15, lw=0)
+            ax.plot(g.mean().index, g.mean(), color=color, marker='o', ms=3, lw=1.3, label=size)
+        ax.set_xscale('log'); ax.set_title(title, fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False, title='training step; layers x width; bands: from the least to the largest over seeds', title_fontsize=8)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #13e594fc
+def winners_optimism(
+    folder: Path | None = None,
+) -> Figure:
+    "How much better the winner looks where it was chosen than it is, by the number of dev labels (left); the same over small data sets, with and without nesting, and the intervals of cross-validation (right)."
+    d, f = read_record('q7_optimism', folder), read_record('q7_folds', folder).set_index('quantity')
+    fig, axes = _of_q7(folder, 9, 3.2, 1, 3)
+    own = d[d['where'] == 'all']
+    order = list(dict.fromkeys(own.source))
+    for i, (by, color) in enumerate((('accuracy', '#0072B2'), ('brier', '#009E73'), ('nll', '#D55E00'))):
+        x = own[own.signal == by].set_index('source').reindex(order)
+        axes[0, 0].errorbar(np.arange(len(order)) + .1 * (i - 1), x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, marker='o', ms=4, lw=1.2, elinewidth=.8, label=_TEXT_SIGNALS[by])
+    axes[0, 0].axhline(0, color='.6', lw=.8)
+    axes[0, 0].set(xticks=range(len(order)), xticklabels=order, xlabel='labels of the dev set, or folds', ylabel='optimism of the winner')
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    for ax, names, line, title in ((axes[0, 1], ('flat optimism', 'nested optimism'), 0, 'small data sets: optimism'), (axes[0, 2], ('naive coverage', 'corrected coverage'), .95, 'coverage of 95% intervals')):
+        x = f.reindex(names)
+        ax.errorbar(range(2), x.estimate, yerr=np.abs([x.estimate - x.lo, x.hi - x.estimate]), fmt='o', color='#0072B2')
+        ax.axhline(line, color='.6', lw=.8)
+        ax.set(xticks=range(2), xticklabels=[n.split()[0] for n in names], xlim=(-.5, 1.5))
+        ax.set_title(title, fontsize=9)
+    for ax in axes.flat: ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
+    return fig
+
 # %% ../../nbs/study/61_figures.ipynb #99b7a2f0
 FIGURES: dict[str, Draw] = {
     'q5_reliability': reliability_of_all, 'q5_ece_null': ece_beside_null, 'q5_auroc': auroc_forest, 'q5_heatmap': auroc_heatmap,
@@ -531,7 +609,8 @@ FIGURES: dict[str, Draw] = {
     'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises,
     'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining,
     'ladder_truth': ladder_truth, 'ladder_auroc': ladder_auroc,
-    'q2_brier': methods_brier, 'q2_errors': methods_errors, 'q2_emergent': emergent, 'q2_allocation': allocation}
+    'q2_brier': methods_brier, 'q2_errors': methods_errors, 'q2_emergent': emergent, 'q2_allocation': allocation,
+    'q7_regret': regret_by_signal, 'q7_checkpoints': signals_over_checkpoints, 'q7_optimism': winners_optimism}
 
 def draw_all(
     records: Path,             # folder of records
