@@ -150,7 +150,7 @@ def bleu(
     words, logs, zeros = text.split(), [], 0
     if not words or not others: return 0.
     for k in range(1, min(n, len(words)) + 1):
-        mine, most = Counter(_grams(text, k)), Counter()
+        mine, most = Counter(_grams(text, k)), Counter[tuple[str, ...]]()
         for o in others: most |= Counter(_grams(o, k))
         hits = sum((mine & most).values())
         if k == 1 and not hits: return 0.
