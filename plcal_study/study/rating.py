@@ -155,7 +155,7 @@ def kappas(
             table = np.zeros((len(SCALE), len(SCALE)))
             np.add.at(table, (x[j][both].astype(int) - SCALE[0], x[i][both].astype(int) - SCALE[0]), 1)
             good = both.sum() > 1 and len(np.unique(np.r_[x[i][both], x[j][both]])) > 1
-            k = cohens_kappa(table, wt='quadratic') if good else None
+            with np.errstate(invalid='ignore'): k = cohens_kappa(table, wt='quadratic') if good else None # perfect agreement has no standard error
             rows.append(dict(a=raters[j], b=raters[i], kappa=float(k.kappa) if k else np.nan, lo=float(k.kappa_low) if k else np.nan, hi=float(k.kappa_upp) if k else np.nan, items=int(both.sum())))
     return pd.DataFrame(rows)
 
