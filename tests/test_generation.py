@@ -24,7 +24,11 @@ def test_a_seed_is_a_text_whatever_was_drawn_before(decoder, world):
 
 def test_prompts_of_any_length_go_on_as_if_alone(decoder, world):
     "Filling on the left does not reach the model."
-    prompts = [world.names[0], ' '.join(world.words[20:29]), '']
+    tokenizer = decoder[1]
+    model = models.build('llama', (2, 32, 2), tokenizer, 'causal', seed=1).eval()
+    with torch.no_grad():
+        for w in model.parameters(): w.mul_(4) # so that the words before matter
+    decoder, prompts = (model, tokenizer), [world.names[0], ' '.join(world.words[20:29]), '']
     together = sample(*decoder, prompts, temperature=0, max_tokens=6)
     assert together == [sample(*decoder, [p], temperature=0, max_tokens=6)[0] for p in prompts] == sample(*decoder, prompts, temperature=0, max_tokens=6, batch=1)
 

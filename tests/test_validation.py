@@ -112,6 +112,8 @@ def test_accuracy_is_sought_upwards_and_a_run_that_blew_up_is_no_candidate(optun
     got = v.search(SPACE, evaluate, tmp_path, 'accuracy', 25, pruner='none')
     assert set(got[got.n == 3].state) == {'fail'} and got[got.n == 3].accuracy.isna().all() and (got[got.n != 3].state == 'complete').all()
     assert abs(got.x[v.best(got, 'accuracy')]) < .4
+    ok = got[got.state == 'complete'].accuracy
+    assert ok[-8:].mean() > ok[:8].mean(), 'later proposals are better ones'
 
 def test_a_killed_search_loses_nothing(optuna, tmp_path):
     "Killed by the system in its fifth trial: four stay, the fifth is taken up."
