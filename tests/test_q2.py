@@ -79,6 +79,17 @@ def test_the_ensemble_is_the_mean_of_probabilities(found):
     np.testing.assert_allclose(p.conf, mean.max(1))
     assert found['world-text']['ensemble', 'test'].conf.shape == (1, 160) and ('ensemble + temperature', 'test') in found['world-text']
 
+def test_an_ensemble_exists_where_all_members_were_asked():
+    own = [cell(s)[1] for s in range(3)]
+    own[0]['vanilla']['random words'] = own[0]['vanilla']['test']
+    assert set(q2.pooled(own)) == set(own[1]['vanilla'])
+
+def test_intervals_end_where_the_values_end():
+    right = np.arange(40) < 3
+    sure = q2.Told(np.full((2, 40), .99), np.array([right, ~right], float), None, np.zeros((2, 40)), np.arange(40))
+    seen = q2.measured(sure).set_index('measure')
+    assert (seen.loc['accuracy', ['lo', 'hi']] == [0, 1]).all() and seen.loc['conf_gap', 'hi'] == 1 and seen.loc['nll_top', 'hi'] > 1
+
 def test_a_method_against_itself_is_no_change(found):
     t = found['world-text']['vanilla', 'test']
     assert q2.against(t, t)[:4] == (0., 0., 0., 1.)

@@ -289,3 +289,14 @@ def test_status_knows_what_waits_part_by_part(tmp_path):
     assert sorted(t.part.dropna()) == ['a', 'a', 'b'] and set(t.state) == {'done'}, 'what lies there is shown, wanted or not'
     shutil.rmtree(read_run(tmp_path, b[0])); shutil.rmtree(read_run(tmp_path, a[1]))
     assert status(tmp_path)[['part', 'state']].values.tolist() == [['b', 'waiting'], ['a', 'done']]
+
+def test_finished_cells_of_one_question_come_with_what_they_say(tmp_path):
+    own = cells('write', 'write')
+    go(own, tmp_path)
+    assert list(runs.finished(tmp_path, 'fake')) == [] # none left a cell.json
+    for i, r in enumerate(own): (read_run(tmp_path, r) / 'cell.json').write_text(json.dumps(dict(steps=i, versions=dict(torch='2'))))
+    got = {c['seed']: (c['id'], c['steps'], f.name) for c, f in runs.finished(tmp_path, 'fake', 'smoke', 'a')}
+    assert got == {r.seed: (run_id(r), i, run_id(r)) for i, r in enumerate(own)}
+    assert [list(runs.finished(tmp_path, *a)) for a in (('q1',), ('fake', 'laptop'), ('fake', None, 'b'))] == [[]] * 3
+    said = runs.made_from([c for c, _ in runs.finished(tmp_path, 'fake')], 5)
+    assert (said['cells'], said['planned'], said['seeds'], said['versions']) == (2, 5, 2, [dict(torch='2')])

@@ -470,7 +470,7 @@ def methods_errors(
     columns = min(3, len(suites))
     fig, axes = _of_q2(folder, 2.7 * columns + .6, 2.6 * math.ceil(len(suites) / columns) + .9, columns, math.ceil(len(suites) / columns))
     kinds = {'plain model': (('vanilla',), 'k', '*'), 'temperature': (('temperature',), '#009E73', 'o'), 'other unlearnable': (('ensemble', 'label smoothing', 'focal', 'EDA', 'MC dropout'), '#56B4E9', 'o'),
-             'E-MLP': (('E-MLP',), '#E69F00', 'D'), 'E-PLM, E-LoRA': (('E-PLM', 'E-LoRA'), '#D55E00', 'D'), 'I-Vanilla, I-Iter, I-Simul': (('I-Vanilla', 'I-Iter', 'I-Simul'), '#CC79A7', 'D')}
+             'E-MLP': (('E-MLP',), '#E69F00', 's'), 'E-PLM, E-LoRA': (('E-PLM', 'E-LoRA'), '#D55E00', 'D'), 'I-Vanilla, I-Iter, I-Simul': (('I-Vanilla', 'I-Iter', 'I-Simul'), '#CC79A7', '^')}
     for ax, x in zip(axes.flat, suites, strict=False):
         for label, (names, color, mark) in kinds.items():
             own = d[(d.suite == x) & d.method.isin(names)]
@@ -491,7 +491,7 @@ def emergent(
 ) -> Figure:
     "Top-label Brier score by the size of the calibration set, one panel a size of the model, in distribution."
     d = read_record('q2_emergent', folder).query('set == "test" and measure == "brier_top"')
-    sizes = list(dict.fromkeys(d['size']))
+    sizes = sorted(set(d['size']), key=lambda z: [int(n) for n in z.split('x')])
     fig, axes = _of_q2(folder, 2.6 * len(sizes) + .8, 3.4, len(sizes), sharey=True)
     for ax, z in zip(axes[0], sizes, strict=True):
         for i, (m, (color, ls)) in enumerate(_LINES.items()):

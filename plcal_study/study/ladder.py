@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +20,11 @@ from ..measure.calibrators import cross_fit, fit_isotonic
 from ..measure.inference import auroc_interval, holm, mean_difference
 from ..measure.metrics import auroc, brier_top, conf_gap, ece, ece_null, grouping_loss, nll, true_calibration_error, true_ece
 from ..measure.predictions import Predictions, atomic_write, load, save, select
-from . import q5
+from . import q5, runs
 from .claims import Claim, Evidence, judge
 from .data import data_dir
 from .q1 import band
-from .runs import SCALES, Run, read_cell
+from .runs import SCALES, Run
 
 # %% auto #0
 __all__ = ['SIZES', 'SEEDS', 'TOKENS', 'EPOCHS', 'ASKED', 'WORLD', 'KINDS', 'DEFINITIONS', 'SAME', 'MEASURES', 'BINS', 'SCORES',
@@ -212,11 +212,7 @@ def finished(
     scale: str | None = None, # cells of this scale only
 ) -> Iterator[tuple[dict, dict[str, Predictions]]]: # the cell's coordinates, its answers by definition
     "Every finished cell of the ladder in a folder of runs; raises what `read_cell` raises for a damaged one."
-    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
-        if not (folder / 'cell.json').is_file(): continue
-        run, seconds = read_cell(folder)
-        if (run.question, run.part) != ('q5', 'decoder') or scale not in (None, run.scale): continue
-        yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(seconds=seconds), {k: load(folder / f'{k}.parquet') for k in DEFINITIONS}
+    for cell, folder in runs.finished(out, 'q5', scale, 'decoder'): yield cell, {k: load(folder / f'{k}.parquet') for k in DEFINITIONS}
 
 # %% ../../nbs/study/52_ladder.ipynb #48476ad4
 def _parts(p: Predictions) -> Iterator[tuple[str, Predictions]]:
@@ -369,6 +365,5 @@ def provenance(
 ) -> dict[str, object]:
     "What the records were made from: cells, questions, versions, time."
     cells = [c for c, _ in finished(out, scale)]
-    versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
-    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), sizes=list(dict.fromkeys(c['size'] for c in sorted(cells, key=lambda c: c['params']))), corpus=TOKENS[scale], epochs=EPOCHS[scale], often=_OFTEN,
-                world=WORLD[scale], questions=ASKED[scale], core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)])
+    return runs.made_from(cells, len(grid(scale))) | dict(scale=scale, sizes=list(dict.fromkeys(c['size'] for c in sorted(cells, key=lambda c: c['params']))), corpus=TOKENS[scale], epochs=EPOCHS[scale], often=_OFTEN,
+                world=WORLD[scale], questions=ASKED[scale])

@@ -22,7 +22,8 @@ from ..measure.inference import Test, holm, mean_difference
 from ..measure.metrics import auroc, brier, ece, ece_null, grouping_loss, nll, true_calibration_error, true_ece
 from ..measure.predictions import Predictions, atomic_write, load
 from .claims import Claim, Evidence, judge
-from .runs import SCALES, Run, read_cell
+from . import runs
+from .runs import SCALES, Run
 
 # %% auto #0
 __all__ = ['WORLDS', 'REAL', 'LADDER', 'N_TEST', 'FACTORS', 'HUB', 'TRAIN', 'TEST', 'EVERY', 'CLASSES', 'METRICS', 'SETTING',
@@ -321,12 +322,8 @@ def finished(
     scale: str | None = None, # cells of this scale only
 ) -> Iterator[tuple[dict, list[Predictions]]]: # the cell's coordinates, its probes by step
     "Every finished cell of q1 in a folder of runs; raises what `read_cell` raises for a damaged one."
-    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
-        if not (folder / 'cell.json').is_file(): continue
-        run, seconds = read_cell(folder)
-        if run.question != 'q1' or scale not in (None, run.scale): continue
-        cell = asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(id=folder.name, seconds=seconds, world='testbed' if run.task in WORLDS else 'real text')
-        yield cell, [load(f) for f in sorted((folder / 'probes').glob('test-*.parquet'))]
+    for cell, folder in runs.finished(out, 'q1', scale):
+        yield cell | dict(world='testbed' if cell['task'] in WORLDS else 'real text'), [load(f) for f in sorted((folder / 'probes').glob('test-*.parquet'))]
 
 def probe_table(
     cells: Iterable[tuple[dict, list[Predictions]]], # from `finished`
@@ -610,6 +607,5 @@ def provenance(
 ) -> dict[str, object]:
     "What the records were made from: cells, questions, versions, time."
     cells = [cell for cell, _ in finished(out, scale)]
-    versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
-    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)],
+    return runs.made_from(cells, len(grid(scale))) | dict(scale=scale,
                 questions={w: max((c['n_test'] for c in cells if c['world'] == w), default=0) for w in ('testbed', 'real text')}, tasks=sorted({c['task'] for c in cells}), parts={p: sum(c['part'] == p for c in cells) for p in sorted({c['part'] for c in cells})})

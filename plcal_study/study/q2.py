@@ -5,11 +5,11 @@
 # %% ../../nbs/study/49_q2.ipynb #6b3d6365
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
-import json, math
+import math
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
@@ -17,10 +17,10 @@ from ..measure.calibrators import EPS, Temperature, Vector, fit_isotonic, fit_pl
 from ..measure.inference import Test, holm, mean_difference
 from ..measure.metrics import aurc, auroc, bin_ids, ece, ece_null, entropy, fpr95
 from ..measure.predictions import Predictions, from_logits, load, select
-from . import anli, q1
+from . import anli, q1, runs
 from .claims import Claim, Evidence, judge
 from .published import published
-from .runs import Run, read_cell
+from .runs import Run
 from .trials import LEARNABLE, OOD, WORLDS, answer_file, grid, merged
 from .trials import cost as cost, work as work # what `plcal run q2` asks of this module
 
@@ -38,11 +38,8 @@ def finished(
     scale: str | None = None, # cells of this scale only
 ) -> Iterator[tuple[dict, Answers]]: # the cell's coordinates and costs, its answers
     "Every finished cell of q2 in a folder of runs; raises what `read_cell` raises for a damaged one."
-    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
-        if not (folder / 'cell.json').is_file(): continue
-        run, seconds = read_cell(folder)
-        if run.question != 'q2' or scale not in (None, run.scale): continue
-        cell = asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(id=folder.name, seconds=seconds, world='testbed' if run.task in WORLDS else 'real text')
+    for cell, folder in runs.finished(out, 'q2', scale):
+        cell |= dict(world='testbed' if cell['task'] in WORLDS else 'real text')
         yield cell, {m: {s: load(answer_file(folder, m, s)) for s in said['sets']} for m, said in cell['methods'].items()}
 
 # %% ../../nbs/study/49_q2.ipynb #58ffa6bc
@@ -118,13 +115,13 @@ def told(
 
 def pooled(
     cells: Iterable[Answers], # of the seeds
-) -> dict[str, Predictions]: # by set, val and top too
+) -> dict[str, Predictions]: # by set that all were asked, val and top too
     "The ensemble of the plain models: their mean probabilities."
     own = [a['vanilla'] for a in cells]
     def one(s):
         p = pool([a[s] for a in own])
         return replace(p, scores={k: v for k, v in own[0][s].scores.items() if k.startswith('posterior')})
-    return {s: one(s) for s in own[0]}
+    return {s: one(s) for s in own[0] if all(s in a for a in own)}
 
 # %% ../../nbs/study/49_q2.ipynb #fa4bd05f
 MEASURES = ('accuracy', 'conf', 'conf_gap', 'ece15', 'ece15_null', 'cerr_pos', 'cerr_neg', 'brier_top', 'nll_top', 'auroc', 'aurc', 'true_error')
@@ -178,10 +175,12 @@ def _curved(t: Told, a: np.ndarray, q: np.ndarray) -> dict[str, np.ndarray]: # m
     return {m: (a * np.stack([s[i] for s in seeds], 1)).sum(1) / a.sum(1) for i, m in enumerate(('ece15', 'auroc', 'aurc'))}
 
 # %% ../../nbs/study/49_q2.ipynb #ae697eed
-def _interval(estimate: float, se: float, seeds: int) -> dict[str, float]: # mean, lo, hi
-    "An estimate with its 95 % t interval."
+_BOUNDS = dict(conf_gap=(-1., 1.), nll_top=(0., np.inf)) # of the measures that do not lie in [0, 1]
+
+def _interval(estimate: float, se: float, seeds: int, low: float = 0., high: float = 1.) -> dict[str, float]: # mean, lo, hi
+    "An estimate with its 95 % t interval, cut to the values that there are."
     half = (student.ppf(.975, seeds - 1) if seeds > 1 else 1.96) * se
-    return dict(mean=estimate, lo=estimate - half, hi=estimate + half)
+    return dict(mean=estimate, lo=max(estimate - half, low), hi=min(estimate + half, high))
 
 def _se(draws: np.ndarray) -> float: return float(np.nanstd(draws, ddof=1))
 
@@ -191,7 +190,7 @@ def measured(
     "All measures of one method on one set."
     a, q = _weights(t)
     full = (np.ones((1, len(t.conf))), np.ones((1, t.conf.shape[1])))
-    rows = {m: _interval(float(_ratio(*x, *full)[0]), _se(_ratio(*x, a, q)), len(t.conf)) for m, x in _terms(t).items()}
+    rows = {m: _interval(float(_ratio(*x, *full)[0]), _se(_ratio(*x, a, q)), len(t.conf), *_BOUNDS.get(m, (0., 1.))) for m, x in _terms(t).items()}
     at = {m: float(np.nanmean(v)) for m, v in dict(ece15=[ece(c, y > 0) for c, y in zip(t.conf, t.correct, strict=True)], aurc=[aurc(c, y > 0) for c, y in zip(t.conf, t.correct, strict=True)],
           auroc=[auroc(c, y > 0) if 0 < y.sum() < len(y) else np.nan for c, y in zip(t.conf, t.correct, strict=True)]).items()}
     rows |= {m: _interval(at[m], _se(v), len(t.conf)) for m, v in _curved(t, a, q).items()}
@@ -342,7 +341,7 @@ def allocation_table(
                 score = np.array([((spread(p.probs, a[m][s].conf) - np.eye(p.probs.shape[1])[p.label]) ** 2).sum(1) for p, a in zip(plain, mapped, strict=True)])
                 t = told(plain)
                 a, q = _weights(t)
-                b = _interval(float(score.mean()), _se(_ratio(score, np.ones_like(score), a, q)), len(score))
+                b = _interval(float(score.mean()), _se(_ratio(score, np.ones_like(score), a, q)), len(score), 0., 2.)
                 rows.append(dict(suite=task, n_train=n_train, n_val=n_val, share=n_val / (n_train + n_val), method=m, set=s, accuracy=t.correct.mean(), brier=b['mean'], lo=b['lo'], hi=b['hi'], seeds=len(score), n=score.shape[1]))
     return pd.DataFrame(rows).round(4)
 
@@ -424,7 +423,7 @@ def beside(
         measure, method = cell.metric.split(', ')
         suite, s = _SAME[cell.dataset]
         ours, m = table[(table.suite == suite) & (table.set == s) & (table.method == _METHOD[method])], _MEASURE[measure]
-        own = dict(ours=100 * ours[m].iloc[0], lo=100 * ours.get(f'{m}_lo', ours[m]).iloc[0], hi=100 * ours.get(f'{m}_hi', ours[m]).iloc[0]) if len(ours) else dict(ours=np.nan, lo=np.nan, hi=np.nan)
+        own = {k: 100 * ours[c].iloc[0] if len(ours) and c in ours else np.nan for k, c in dict(ours=m, lo=f'{m}_lo', hi=f'{m}_hi').items()}
         rows.append(dict(table=cell.table, model=cell.model, dataset=cell.dataset, metric=cell.metric, published=float(cell.published)) | own)
     return pd.DataFrame(rows).round(2)
 
@@ -451,6 +450,5 @@ def provenance(
 ) -> dict[str, object]:
     "What the records were made from: cells, versions, time."
     cells = [c for c, _ in finished(out, scale)]
-    versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
-    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)],
+    return runs.made_from(cells, len(grid(scale))) | dict(scale=scale,
                 suites={c['task']: c['sizes'] for c in cells if c['part'] == 'methods'}, parts={p: sum(c['part'] == p for c in cells) for p in sorted({c['part'] for c in cells})})

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/study/40_runs.ipynb #7bd16214
 from __future__ import annotations
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from numbers import Integral, Real
@@ -16,7 +16,7 @@ if TYPE_CHECKING: import pandas as pd # loaded where it is used: a worker starts
 
 # %% auto #0
 __all__ = ['SCALES', 'FORMAT', 'Run', 'differs', 'run_id', 'settings', 'plan', 'workers_here', 'wall', 'read_cell', 'read_run',
-           'Summary', 'clock', 'run_grid', 'status']
+           'finished', 'made_from', 'Summary', 'clock', 'run_grid', 'status']
 
 # %% ../../nbs/study/40_runs.ipynb #9f82e9d0
 SCALES = ('smoke', 'laptop', 'colab', 'paper') # from seconds on two cores to the grids of the sources
@@ -168,6 +168,28 @@ def read_run(
     if not folder.exists(): raise FileNotFoundError(f"{run} is not finished: there is no {folder}; run `plcal run {run.question} --scale {run.scale} --out {out}`")
     read_cell(folder)
     return folder
+
+# %% ../../nbs/study/40_runs.ipynb #8faf929a
+def finished(
+    out: str | Path, # of `plcal run`
+    question: str,   # 'q1', …
+    scale: str | None = None, # cells of this scale only
+    part: str | None = None,  # cells of this part only
+) -> Iterator[tuple[dict, Path]]: # the cell's coordinates, id, seconds and what its cell.json says; its folder
+    "Every finished cell of a question in a folder of runs, by id; raises what `read_cell` raises for a damaged one."
+    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
+        if not (folder / 'cell.json').is_file(): continue
+        run, seconds = read_cell(folder)
+        if run.question == question and scale in (None, run.scale) and part in (None, run.part):
+            yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(id=folder.name, seconds=seconds), folder
+
+def made_from(
+    cells: Sequence[dict], # coordinates of `finished`, with 'versions'
+    planned: int,          # cells of the grid
+) -> dict[str, Any]:       # cells, planned, seeds, core_minutes, versions
+    "What every record says of the cells behind it."
+    versions = {json.dumps(c['versions'], sort_keys=True) for c in cells}
+    return dict(cells=len(cells), planned=planned, seeds=len({c['seed'] for c in cells}), core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)])
 
 # %% ../../nbs/study/40_runs.ipynb #500f7c70
 _BEAT = 10.      # seconds between two signs of life
