@@ -1,5 +1,5 @@
 "What the numbers of q7 must refuse, and what they must say."
-import numpy as np, pandas as pd
+import numpy as np
 from plcal_study.measure.predictions import from_grades
 from plcal_study.study import q7, trials
 

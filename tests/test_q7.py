@@ -7,7 +7,7 @@ pytest.importorskip('torch'); pytest.importorskip('optuna')
 from plcal_study.lm import testbed, validation
 from plcal_study.measure.inference import mean_difference
 from plcal_study.measure.metrics import true_calibration_error
-from plcal_study.measure.predictions import from_logits, load, select
+from plcal_study.measure.predictions import from_logits, select
 from plcal_study.study import pages, q7, trials
 from plcal_study.study.claims import judge
 from plcal_study.study.runs import FORMAT, run_id

@@ -18,7 +18,7 @@ def test_the_sheet_is_blind_escaped_and_whole(made):
     page, k = sheet.read_text(), pd.read_csv(key)
     assert not re.search('pythia|llama|https?:', page) and page.count('<script>') == 1 and '<i>' not in page
     assert page.count('<article') == 8 and page.count('<fieldset') == 8 * len(r.ASKED) and page.count('type="radio"') == 8 * len(r.ASKED) * len(r.SCALE)
-    assert sorted(k.text) == sorted(SAMPLES.text) and dict(zip(k.text, k.model)) == dict(zip(SAMPLES.text, SAMPLES.model))
+    assert sorted(k.text) == sorted(SAMPLES.text) and dict(zip(k.text, k.model, strict=False)) == dict(zip(SAMPLES.text, SAMPLES.model, strict=False))
     assert [page.index(f'id="{u}"') for u in k.item] == sorted(page.index(f'id="{u}"') for u in k.item)
 
 def test_order_is_random_and_the_seed_decides_it(made, tmp_path):
