@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 from plcal_study.measure.inference import (answer, auroc_interval, bh, delong, detectable_correlation, holm, kendall, leave_one_out, mann_whitney,
-    mcnemar, mean_difference, mixed_model, n_for_mean, pearson, power_correlation, power_mean, spearman, tost)
+    mcnemar, mean_difference, mixed_model, n_for_mean, pearson, power_correlation, power_mean, resampled_mean, spearman, tost)
 
 S, C = np.array([.9, .8, .3, .4, .7, .2]), np.array([1, 1, 0, 0, 1, 0])
 D = delong([S, -S], C)
@@ -74,4 +74,8 @@ CASES = [
     ('more terms than models', lambda: mixed_model(DF, 'y ~ C(x)', 'm'), ValueError, 'too few groups'),
     ('one family', lambda: leave_one_out(['a'] * 5, lambda k: 1.), ValueError, 'at least 2 names'),
     ('too few without a family', lambda: leave_one_out(list('aabbcc'), lambda k: pearson(X[k], X[k]**2)), ValueError, "without 'a', 4 rows: at least 5 rows"),
+    ('one fold', lambda: resampled_mean([.5], .25), ValueError, 'scores must have shape (J,) with at least 2 folds, got (1,)'),
+    ('a fold without a score', lambda: resampled_mean([.5, np.nan], .25), ValueError, 'scores must be finite, got nan in fold 1'),
+    ('a share below 0', lambda: resampled_mean([.5, .6], -1), ValueError, 'share must be test / training examples'),
+    ('a level in percent', lambda: resampled_mean([.5, .6], .25, 95), ValueError, 'level must lie between 0 and 1, got 95'),
 ]

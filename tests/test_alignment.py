@@ -103,16 +103,6 @@ def test_reinforcement_makes_what_is_rewarded_more_likely(tmp_path, lora):
     assert t.log.reward.iloc[-4:].mean() > t.log.reward.iloc[:4].mean() and t.log.kl.iloc[-4:].mean() > .001 and t.log.kl.iloc[0] == pytest.approx(0, abs=1e-6)
     assert t.model.config._name_or_path == name and 'forward' not in vars(t.model) and (tmp_path / 'reference').is_dir() == (lora == 0)
 
-def test_responses_follow_the_most_probable_word(tmp_path):
-    m = alignment.instruct(decoder(), TOK, PAIRS, plan(epochs=4, lr=2e-2), tmp_path, max_length=64).model
-    ids = TOK(PAIRS.a[0])['input_ids']
-    n = len(ids)
-    with torch.no_grad():
-        while ids[-1] != TOK.eos_token_id and len(ids) < n + 5: ids.append(int(m(torch.tensor([ids])).logits[0, -1].argmax()))
-    want = TOK.decode(ids[n:], skip_special_tokens=True)
-    assert alignment.respond(m, TOK, [PAIRS.a[0], PAIRS.a[1] + ' it it it'], max_new=5)[0] == want
-    assert alignment.respond(m, TOK, PAIRS.a[:4], 5, temperature=1., seed=1) == alignment.respond(m, TOK, PAIRS.a[:4], 5, temperature=1., seed=1) != alignment.respond(m, TOK, PAIRS.a[:4], 5, temperature=1., seed=2)
-
 def test_nothing_is_told_to_anybody(tmp_path, monkeypatch):
     import trl.trainer.base_trainer as base
     def refuse(*a, **k): raise AssertionError('telemetry')

@@ -491,3 +491,28 @@ def test_correlation_difference_is_williams_as_printed():
     from scipy.stats import t as student
     r = np.corrcoef(z.T); assert np.allclose(r, want)
     np.testing.assert_allclose(correlation_difference(z[:, 0], z[:, 1], z[:, 2]).p, 2 * student.sf(.89, 100), atol=.01)
+
+# ---- folds share data ------------------------------------------------------------------------------------------------
+def test_the_resampled_interval_is_that_of_nadeau_and_bengio():
+    from plcal_study.measure.inference import resampled_mean
+    x, share = np.array([.7, .8, .75, .9, .65, .7]), 1 / 5
+    se = np.sqrt((1 / 6 + share) * x.var(ddof=1))
+    got = resampled_mean(x, share, .9)
+    assert (got.lo, got.hi) == pytest.approx((x.mean() - stats.t.ppf(.95, 5) * se, x.mean() + stats.t.ppf(.95, 5) * se))
+    assert got.p == pytest.approx(2 * stats.t.sf(x.mean() / se, 5)) and got.n == 6
+    plain = stats.ttest_1samp(x, 0)
+    assert resampled_mean(x, 0).p == pytest.approx(plain.pvalue) and resampled_mean(x, 0)[1:3] == pytest.approx(tuple(plain.confidence_interval()))
+    assert resampled_mean([.5, .5], .25)[:4] == (.5, .5, .5, 0) and resampled_mean([0., 0.], .25).p == 1
+
+def test_it_covers_where_the_naive_one_does_not():
+    "Folds of a mean, repeated: 400 data sets."
+    from plcal_study.measure.inference import resampled_mean
+    hits = np.zeros(2)
+    for s in range(400):
+        rng = np.random.default_rng([s, 77])
+        y, scores = rng.normal(size=40), []
+        for _ in range(4):
+            for test in np.split(rng.permutation(40), 4):
+                scores.append(((y[test] - np.delete(y, test).mean()) ** 2).mean())
+        hits += [t.lo <= 1 + 1 / 30 <= t.hi for t in (resampled_mean(scores, 0), resampled_mean(scores, 1 / 3))]
+    assert hits[0] / 400 < .8 and .9 < hits[1] / 400 < .99

@@ -17,8 +17,9 @@ from .predictions import check_scores
 
 # %% auto #0
 __all__ = ['Test', 'auroc_interval', 'Delong', 'delong', 'MannWhitney', 'mann_whitney', 'mcnemar', 'mean_difference', 'pearson',
-           'spearman', 'kendall', 'correlation_difference', 'holm', 'bh', 'Equivalence', 'tost', 'answer', 'power_mean',
-           'power_correlation', 'n_for_mean', 'detectable_correlation', 'Mixed', 'mixed_model', 'leave_one_out']
+           'spearman', 'kendall', 'correlation_difference', 'resampled_mean', 'holm', 'bh', 'Equivalence', 'tost',
+           'answer', 'power_mean', 'power_correlation', 'n_for_mean', 'detectable_correlation', 'Mixed', 'mixed_model',
+           'leave_one_out']
 
 # %% ../../nbs/measure/03_inference.ipynb #88d8907b
 class Test(NamedTuple):
@@ -352,6 +353,22 @@ def correlation_difference(
     def reach(u: float, v: float) -> float: return math.sqrt(max(u**2 + v**2 - 2*c*u*v, 0.))
     lo, hi = r - s - reach(r - ra.lo, rb.hi - s), r - s + reach(ra.hi - r, s - rb.lo)
     return Test(r - s, lo, hi, _p(t, n - 3), n, "Williams, Zou")
+
+# %% ../../nbs/measure/03_inference.ipynb #e39416de
+def resampled_mean(
+    scores,             # (J,) one of each fold or resampling of one data set, at least 2
+    share: float,       # test examples / training examples of a resampling, e.g. 1/4 for five folds; 0: the naive interval, as if they were independent
+    level: float = .95, # of the interval, in (0, 1)
+) -> Test:              # estimate: the mean score
+    "Mean score of cross-validation with the corrected resampled t interval (Nadeau & Bengio 2003, section 3); p is of a mean of 0; raises `ValueError` for fewer than two scores."
+    x = np.asarray(scores, float)
+    if x.ndim != 1 or len(x) < 2: raise ValueError(f"scores must have shape (J,) with at least 2 folds, got {x.shape}")
+    if not (ok := np.isfinite(x)).all(): raise ValueError(f"scores must be finite, got {x[~ok][0]} in fold {int(np.argmin(ok))}")
+    if not (math.isfinite(share) and share >= 0): raise ValueError(f"share must be test / training examples, a finite number of at least 0, got {share}")
+    se = math.sqrt(float(x.var(ddof=1)) * (1 / len(x) + share))
+    half = _level(level, len(x) - 1) * se
+    p = _p(float(x.mean()) / se, len(x) - 1) if se else float(x.mean() == 0)
+    return Test(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, p, len(x), 'corrected resampled t' if share else 't, as if independent')
 
 # %% ../../nbs/measure/03_inference.ipynb #1e7d7d90
 def _ps(p) -> np.ndarray: # (m,) float64

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     return top
 
 # %% ../../nbs/study/62_cli.ipynb #a77f1107
-QUESTIONS = {'q1': 'plcal_study.study.q1', 'q2': 'plcal_study.study.q2', 'q3': 'plcal_study.study.q3', 'q4': 'plcal_study.study.q4', 'q5': 'plcal_study.study.ladder'} # those that train models, and where each says how
+QUESTIONS = {'q1': 'plcal_study.study.q1', 'q2': 'plcal_study.study.q2', 'q3': 'plcal_study.study.q3', 'q4': 'plcal_study.study.q4', 'q5': 'plcal_study.study.ladder', 'q7': 'plcal_study.study.q7'} # those that train models, and where each says how
 
 def _training(parts, shared: argparse.ArgumentParser) -> None:
     "The options of `plcal run` and `plcal status`."

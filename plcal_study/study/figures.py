@@ -22,8 +22,9 @@ __all__ = ['Draw', 'LEAST', 'NAMES', 'KINDS', 'SUITES', 'METHODS', 'FIGURES', 's
            'auroc_forest', 'auroc_heatmap', 'accuracy_auroc', 'accuracy_calibration', 'repair_forest',
            'draws_and_published', 'score_against_threshold', 'promises', 'training_testbed', 'training_real',
            'factors_testbed', 'pretraining', 'ladder_truth', 'ladder_auroc', 'methods_brier', 'methods_errors',
-           'emergent', 'allocation', 'alignment_harm', 'alignment_temperature', 'draw_all', 'draw_paper',
-           'pretraining_sizes', 'pretraining_steps', 'pretraining_facts']
+           'emergent', 'allocation', 'pretraining_sizes', 'pretraining_steps', 'pretraining_facts', 'alignment_harm',
+           'alignment_temperature', 'regret_by_signal', 'signals_over_checkpoints', 'winners_optimism', 'draw_all',
+           'draw_paper']
 
 # %% ../../nbs/study/61_figures.ipynb #01f161e4
 Draw = Callable[[Path | None], Figure]
@@ -525,108 +526,6 @@ def allocation(
     _legend(fig, axes[0, 0], f'share of the labels for the calibrator\nbars: 95% intervals over seeds and {d.n.min():,} to {d.n.max():,} questions', 4)
     return fig
 
-# %% ../../nbs/study/61_figures.ipynb #27727bc2
-def _of_q4(folder: Path | None, width: float, height: float, columns: int) -> tuple[Figure, np.ndarray]:
-    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout='constrained', squeeze=False)
-    if (scale := about(folder, 'q4_about')['scale']) != 'laptop': fig.suptitle(f'scale {scale}', fontsize=9, color='#b00020')
-    return fig, axes
-
-_FIVE = dict(generation='generation: next word', first='factuality: first word', entity='factuality: whole entity', letters='understanding: letters', options='understanding: options')
-
-def alignment_harm(
-    folder: Path | None = None,
-) -> Figure:
-    "Change of the calibration error from the base model by epoch, aspect by aspect: instruction tuning, then DPO and reinforcement."
-    d = read_record('q4_changes', folder)
-    measure = 'true_ece15' if (d.measure == 'true_ece15').any() else 'ece15'
-    d, last = d[d.measure == measure], int(d[d.step == 'sft'].epoch.max())
-    sides = [x for x in _FIVE if x in set(d.aspect)]
-    fig, axes = _of_q4(folder, 2.7 * len(sides) + .6, 3.5, len(sides))
-    groups = list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
-    for ax, side in zip(axes[0], sides, strict=True):
-        for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
-            own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)]
-            for step, at, ls in (('sft', 0, '-'), ('dpo', last, ':'), ('rl', last, '--')):
-                x = own[own.step == step].sort_values('epoch')
-                place = x.epoch + at + (i - 1.5) * .07
-                ax.errorbar(place, x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, ls=ls, marker='o' if step == 'sft' else 's' if step == 'dpo' else '^', ms=3.5, lw=1.2, elinewidth=.6, label=f'{g.data}, {g.tuning}' if step == 'sft' else None)
-        ax.axhline(0, color='.5', lw=1)
-        ax.axvline(last + .5, color='.85', lw=1)
-        ax.set_xticks(range(1, last + int(d[d.step != 'sft'].epoch.max()) + 1))
-        ax.set_title(_FIVE[side], size=9)
-    axes[0, 0].set_ylabel(f"change of the {'true ECE' if measure == 'true_ece15' else 'ECE15'} from base")
-    _legend(fig, axes[0, 0], f'epoch: instruction tuning, then DPO (squares) and reinforcement (triangles) from its end\nbars: 95% t intervals over {int(d.seeds.max())} seeds', 4)
-    return fig
-
-# %% ../../nbs/study/61_figures.ipynb #da165860
-def alignment_temperature(
-    folder: Path | None = None,
-) -> Figure:
-    "Calibration error on the judged half at the end of each step, as it is and at one temperature fitted on the other half."
-    d = read_record('q4_temperature', folder)
-    m = 'true_ece15' if d.true_ece15_before.notna().all() else 'ece15'
-    sides, groups = [x for x in _FIVE if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
-    fig, axes = _of_q4(folder, 2.6 * len(sides) + .9, 3.2, len(sides))
-    for ax, side in zip(axes[0], sides, strict=True):
-        for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
-            own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)].groupby('step', sort=False)[[f'{m}_before', f'{m}_after']].mean().reindex(['base', 'sft', 'dpo', 'rl'])
-            place = np.arange(4) + (i - 1.5) * .17
-            ax.vlines(place, own[f'{m}_before'], own[f'{m}_after'], color=color, lw=1)
-            ax.plot(place, own[f'{m}_before'], 'o', color=color, ms=5, label=f'{g.data}, {g.tuning}')
-            ax.plot(place, own[f'{m}_after'], 'o', color=color, ms=5, mfc='w')
-        ax.set(xticks=range(4), xticklabels=['base', 'instructions', 'DPO', 'RL'], ylim=(0, None))
-        ax.tick_params(axis='x', labelsize=7)
-        ax.set_title(_FIVE[side], size=9)
-    axes[0, 0].set_ylabel('true ECE' if m == 'true_ece15' else 'ECE15')
-    _legend(fig, axes[0, 0], f'filled: as it is; open: at one temperature, fitted on other questions\nmeans over {d.seed.nunique()} seeds', 4)
-    return fig
-
-# %% ../../nbs/study/61_figures.ipynb #99b7a2f0
-FIGURES: dict[str, Draw] = {
-    'q5_reliability': reliability_of_all, 'q5_ece_null': ece_beside_null, 'q5_auroc': auroc_forest, 'q5_heatmap': auroc_heatmap,
-    'q5_accuracy_auroc': accuracy_auroc, 'q5_accuracy_calibration': accuracy_calibration, 'q5_repair': repair_forest,
-    'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises,
-    'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining,
-    'ladder_truth': ladder_truth, 'ladder_auroc': ladder_auroc,
-    'q2_brier': methods_brier, 'q2_errors': methods_errors, 'q2_emergent': emergent, 'q2_allocation': allocation,
-    'q4_harm': alignment_harm, 'q4_temperature': alignment_temperature}
-
-def draw_all(
-    records: Path,             # folder of records
-    out: Path,                 # made if absent
-    progress: Callable = iter, # wraps the loop over figures
-    names: Sequence[str] | None = None, # None: those whose page has records there
-) -> list[Path]:
-    "Figures of the pages as PNG files."
-    names = [n for n in FIGURES if any(Path(records).glob(f"{n.partition('_')[0]}_*.csv"))] if names is None else names
-    out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name in progress(list(names)):
-        fig = FIGURES[name](records)
-        save_figure(fig, path := out / f'{name}.png')
-        plt.close(fig)
-        paths.append(path)
-    return paths
-
-# %% ../../nbs/study/61_figures.ipynb #e727ae6e
-_PAPER = ('q5_reliability', 'q5_auroc', 'q5_heatmap', 'q5_accuracy_auroc', 'q5_accuracy_calibration', 'q6_threshold')
-
-def draw_paper(
-    cohort: Cohort,
-    measured: pd.DataFrame,    # the cells with intervals, as `plaut2024.cells` gives them
-    out: Path,                 # made if absent
-    progress: Callable = iter, # wraps the loop over figures
-) -> list[Path]:
-    "The figures that the paper has, and the intervals it has not, as PNG files."
-    cells = q5.cells_of(cohort)
-    nulls = measured[measured.score == 'norm'].rename(columns=dict(ece15_null='null_mean'))
-    models = q5.by_model(cells, nulls)
-    frames = dict(q5_cells=measured, q5_models=models, q5_correlations=q5.correlations(models, {'all models': []}), q5_curves=q5.curves(cells),
-                  q6_curves=pd.concat([q6.curves(cohort, penalty=w) for w in plaut2024.PENALTIES]))
-    with tempfile.TemporaryDirectory() as d:
-        records = write_records(d, frames, dict(scale='published results' if cohort.pinned else 'own data'))
-        return draw_all(records, out, progress, _PAPER)
-
 # %% ../../nbs/study/61_figures.ipynb #2bca99fd
 _TRACES = {'accuracy': ('.35', '--', 'accuracy'), 'ece15': ('#CC79A7', '-', 'ECE15'), 'ece15_null': ('.6', ':', 'ECE15 of a calibrated model'), 'true_ece15': ('#0072B2', '-', 'true ECE15'), 'true_error': ('#009E73', '-', 'E|confidence − P|')}
 _SIDES = {'generation': 'next word', 'first': 'first word of a fact', 'letters': 'multiple choice, letters'}
@@ -708,4 +607,183 @@ def pretraining_facts(
     if kinds: fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False)
     return fig
 
-FIGURES |= {'q3_sizes': pretraining_sizes, 'q3_steps': pretraining_steps, 'q3_facts': pretraining_facts}
+# %% ../../nbs/study/61_figures.ipynb #27727bc2
+def _of_q4(folder: Path | None, width: float, height: float, columns: int) -> tuple[Figure, np.ndarray]:
+    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout='constrained', squeeze=False)
+    if (scale := about(folder, 'q4_about')['scale']) != 'laptop': fig.suptitle(f'scale {scale}', fontsize=9, color='#b00020')
+    return fig, axes
+
+_FIVE = dict(generation='generation: next word', first='factuality: first word', entity='factuality: whole entity', letters='understanding: letters', options='understanding: options')
+
+def alignment_harm(
+    folder: Path | None = None,
+) -> Figure:
+    "Change of the calibration error from the base model by epoch, aspect by aspect: instruction tuning, then DPO and reinforcement."
+    d = read_record('q4_changes', folder)
+    measure = 'true_ece15' if (d.measure == 'true_ece15').any() else 'ece15'
+    d, last = d[d.measure == measure], int(d[d.step == 'sft'].epoch.max())
+    sides = [x for x in _FIVE if x in set(d.aspect)]
+    fig, axes = _of_q4(folder, 2.7 * len(sides) + .6, 3.5, len(sides))
+    groups = list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
+    for ax, side in zip(axes[0], sides, strict=True):
+        for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
+            own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)]
+            for step, at, ls in (('sft', 0, '-'), ('dpo', last, ':'), ('rl', last, '--')):
+                x = own[own.step == step].sort_values('epoch')
+                place = x.epoch + at + (i - 1.5) * .07
+                ax.errorbar(place, x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, ls=ls, marker='o' if step == 'sft' else 's' if step == 'dpo' else '^', ms=3.5, lw=1.2, elinewidth=.6, label=f'{g.data}, {g.tuning}' if step == 'sft' else None)
+        ax.axhline(0, color='.5', lw=1)
+        ax.axvline(last + .5, color='.85', lw=1)
+        ax.set_xticks(range(1, last + int(d[d.step != 'sft'].epoch.max()) + 1))
+        ax.set_title(_FIVE[side], size=9)
+    axes[0, 0].set_ylabel(f"change of the {'true ECE' if measure == 'true_ece15' else 'ECE15'} from base")
+    _legend(fig, axes[0, 0], f'epoch: instruction tuning, then DPO (squares) and reinforcement (triangles) from its end\nbars: 95% t intervals over {int(d.seeds.max())} seeds', 4)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #da165860
+def alignment_temperature(
+    folder: Path | None = None,
+) -> Figure:
+    "Calibration error on the judged half at the end of each step, as it is and at one temperature fitted on the other half."
+    d = read_record('q4_temperature', folder)
+    m = 'true_ece15' if d.true_ece15_before.notna().all() else 'ece15'
+    sides, groups = [x for x in _FIVE if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
+    fig, axes = _of_q4(folder, 2.6 * len(sides) + .9, 3.2, len(sides))
+    for ax, side in zip(axes[0], sides, strict=True):
+        for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
+            own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)].groupby('step', sort=False)[[f'{m}_before', f'{m}_after']].mean().reindex(['base', 'sft', 'dpo', 'rl'])
+            place = np.arange(4) + (i - 1.5) * .17
+            ax.vlines(place, own[f'{m}_before'], own[f'{m}_after'], color=color, lw=1)
+            ax.plot(place, own[f'{m}_before'], 'o', color=color, ms=5, label=f'{g.data}, {g.tuning}')
+            ax.plot(place, own[f'{m}_after'], 'o', color=color, ms=5, mfc='w')
+        ax.set(xticks=range(4), xticklabels=['base', 'instructions', 'DPO', 'RL'], ylim=(0, None))
+        ax.tick_params(axis='x', labelsize=7)
+        ax.set_title(_FIVE[side], size=9)
+    axes[0, 0].set_ylabel('true ECE' if m == 'true_ece15' else 'ECE15')
+    _legend(fig, axes[0, 0], f'filled: as it is; open: at one temperature, fitted on other questions\nmeans over {d.seed.nunique()} seeds', 4)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #36f7aaf0
+_CHECKPOINT_SIGNALS = {'perplexity': 'perplexity', 'perplexity_short': 'perplexity, short window', 'token_ece': 'ECE of next words', 'fact_accuracy': 'facts right, dev set', 'quiz_accuracy': 'quiz, dev set', 'quiz_nll': 'NLL of quiz',
+    'fluency': 'fluency', 'self_bleu_off': 'self-BLEU', 'distinct2_off': 'distinct-2', 'repetition_off': 'repetition', 'factual_accuracy': 'true statements written', 'last': 'the last checkpoint', 'chance': 'at random'}
+_TEXT_SIGNALS = {'accuracy': 'accuracy', 'macro_f1': 'macro F1', 'precision': 'precision', 'recall': 'recall', 'nll': 'NLL', 'brier': 'Brier score', 'ece15': 'ECE15', 'chance': 'at random'}
+
+def _of_q7(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
+    "A figure of q7 with its axes; a smoke run is named in it."
+    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
+    if about(folder, 'q7_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    for ax in axes.flat:
+        ax.spines[['top', 'right']].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return fig, axes
+
+# %% ../../nbs/study/61_figures.ipynb #5125aa5a
+def regret_by_signal(
+    folder: Path | None = None,
+) -> Figure:
+    "Regret of choosing checkpoints (left) and hyperparameters (right) by each signal, with t intervals over seeds."
+    facts, texts = read_record('q7_facts_regret', folder).query('scope == "all"'), read_record('q7_regret', folder)
+    texts = texts[(texts['where'] == 'all') & (texts.source == '100')]
+    panels = [(facts.query('wanted == "generation_error"'), _CHECKPOINT_SIGNALS, 'checkpoints: true error\nof next words'), (facts.query('wanted == "factuality_accuracy"'), _CHECKPOINT_SIGNALS, 'checkpoints: accuracy\non facts'),
+              (texts.query('set == "test" and wanted == "accuracy"'), _TEXT_SIGNALS, 'fine-tuning: accuracy'), (texts.query('set == "test" and wanted == "error"'), _TEXT_SIGNALS, 'fine-tuning:\ntrue calibration error'), (texts.query('set == "shifted" and wanted == "error"'), _TEXT_SIGNALS, 'the same, shifted sets')]
+    fig, axes = _of_q7(folder, 11, 4.2, 1, 5)
+    for ax, (d, names, title) in zip(axes[0], panels, strict=True):
+        own = d.set_index('signal').reindex([n for n in names if n in set(d.signal)])
+        y = np.arange(len(own))[::-1]
+        color = ['#0072B2' if n != 'chance' else '.5' for n in own.index]
+        ax.hlines(y, own.lo.clip(lower=0), own.hi, color=color, lw=1.2)
+        ax.scatter(own['mean'], y, c=color, s=18, zorder=3)
+        ax.set(yticks=y, yticklabels=[names[n] for n in own.index], xlim=(0, None), xlabel='regret')
+        ax.set_title(title, fontsize=9); ax.xaxis.label.set_size(9)
+        ax.tick_params(axis='y', labelsize=7)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #493f32ae
+def signals_over_checkpoints(
+    folder: Path | None = None,
+) -> Figure:
+    "What the signals say (above) and what is wanted (below) as decoders learn: mean over seeds, one line a size."
+    d = read_record('q7_facts', folder)
+    above = {'perplexity': 'dev perplexity, nats a word', 'token_ece': 'dev ECE15 of next words', 'fluency': 'fluency of written text, nats', 'factual_accuracy': 'true statements written'}
+    below = {'generation_error': 'true error of next words', 'factuality_accuracy': 'accuracy on facts', 'factuality_error': 'true error on facts', 'understanding_accuracy': 'accuracy on quiz questions'}
+    fig, axes = _of_q7(folder, 10, 4.8, 2, 4, sharex=True)
+    for ax, (name, title) in zip(axes.flat, {**above, **below}.items(), strict=True):
+        for (size, own), color in zip(d.groupby('size', sort=False), ('#0072B2', '#D55E00', '#009E73', '#CC79A7'), strict=False):
+            g = own.groupby('step')[name]
+            ax.fill_between(g.mean().index, g.min(), g.max(), color=color, alpha=.15, lw=0)
+            ax.plot(g.mean().index, g.mean(), color=color, marker='o', ms=3, lw=1.3, label=size)
+        ax.set_xscale('log'); ax.set_title(title, fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False, title='training step; layers x width; bands: from the least to the largest over seeds', title_fontsize=8)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #13e594fc
+def winners_optimism(
+    folder: Path | None = None,
+) -> Figure:
+    "How much better the winner looks where it was chosen than it is, by the number of dev labels (left); the same over small data sets, with and without nesting, and the intervals of cross-validation (right)."
+    d, f = read_record('q7_optimism', folder), read_record('q7_folds', folder).set_index('quantity')
+    fig, axes = _of_q7(folder, 9, 3.2, 1, 3)
+    own = d[d['where'] == 'all']
+    order = list(dict.fromkeys(own.source))
+    for i, (by, color) in enumerate((('accuracy', '#0072B2'), ('brier', '#009E73'), ('nll', '#D55E00'))):
+        x = own[own.signal == by].set_index('source').reindex(order)
+        axes[0, 0].errorbar(np.arange(len(order)) + .1 * (i - 1), x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, marker='o', ms=4, lw=1.2, elinewidth=.8, label=_TEXT_SIGNALS[by])
+    axes[0, 0].axhline(0, color='.6', lw=.8)
+    axes[0, 0].set(xticks=range(len(order)), xticklabels=order, xlabel='labels of the dev set, or folds', ylabel='optimism of the winner')
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    for ax, names, line, title in ((axes[0, 1], ('flat optimism', 'nested optimism'), 0, 'small data sets: optimism'), (axes[0, 2], ('naive coverage', 'corrected coverage'), .95, 'coverage of 95% intervals')):
+        x = f.reindex(names)
+        ax.errorbar(range(2), x.estimate, yerr=np.abs([x.estimate - x.lo, x.hi - x.estimate]), fmt='o', color='#0072B2')
+        ax.axhline(line, color='.6', lw=.8)
+        ax.set(xticks=range(2), xticklabels=[n.split()[0] for n in names], xlim=(-.5, 1.5))
+        ax.set_title(title, fontsize=9)
+    for ax in axes.flat: ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
+    return fig
+
+# %% ../../nbs/study/61_figures.ipynb #99b7a2f0
+FIGURES: dict[str, Draw] = {
+    'q5_reliability': reliability_of_all, 'q5_ece_null': ece_beside_null, 'q5_auroc': auroc_forest, 'q5_heatmap': auroc_heatmap,
+    'q5_accuracy_auroc': accuracy_auroc, 'q5_accuracy_calibration': accuracy_calibration, 'q5_repair': repair_forest,
+    'q6_draws': draws_and_published, 'q6_threshold': score_against_threshold, 'q6_promises': promises,
+    'q1_testbed': training_testbed, 'q1_real': training_real, 'q1_factors': factors_testbed, 'q1_pretraining': pretraining,
+    'ladder_truth': ladder_truth, 'ladder_auroc': ladder_auroc,
+    'q2_brier': methods_brier, 'q2_errors': methods_errors, 'q2_emergent': emergent, 'q2_allocation': allocation,
+    'q3_sizes': pretraining_sizes, 'q3_steps': pretraining_steps, 'q3_facts': pretraining_facts,
+    'q4_harm': alignment_harm, 'q4_temperature': alignment_temperature,
+    'q7_regret': regret_by_signal, 'q7_checkpoints': signals_over_checkpoints, 'q7_optimism': winners_optimism}
+
+def draw_all(
+    records: Path,             # folder of records
+    out: Path,                 # made if absent
+    progress: Callable = iter, # wraps the loop over figures
+    names: Sequence[str] | None = None, # None: those whose page has records there
+) -> list[Path]:
+    "Figures of the pages as PNG files."
+    names = [n for n in FIGURES if any(Path(records).glob(f"{n.partition('_')[0]}_*.csv"))] if names is None else names
+    out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in progress(list(names)):
+        fig = FIGURES[name](records)
+        save_figure(fig, path := out / f'{name}.png')
+        plt.close(fig)
+        paths.append(path)
+    return paths
+
+# %% ../../nbs/study/61_figures.ipynb #e727ae6e
+_PAPER = ('q5_reliability', 'q5_auroc', 'q5_heatmap', 'q5_accuracy_auroc', 'q5_accuracy_calibration', 'q6_threshold')
+
+def draw_paper(
+    cohort: Cohort,
+    measured: pd.DataFrame,    # the cells with intervals, as `plaut2024.cells` gives them
+    out: Path,                 # made if absent
+    progress: Callable = iter, # wraps the loop over figures
+) -> list[Path]:
+    "The figures that the paper has, and the intervals it has not, as PNG files."
+    cells = q5.cells_of(cohort)
+    nulls = measured[measured.score == 'norm'].rename(columns=dict(ece15_null='null_mean'))
+    models = q5.by_model(cells, nulls)
+    frames = dict(q5_cells=measured, q5_models=models, q5_correlations=q5.correlations(models, {'all models': []}), q5_curves=q5.curves(cells),
+                  q6_curves=pd.concat([q6.curves(cohort, penalty=w) for w in plaut2024.PENALTIES]))
+    with tempfile.TemporaryDirectory() as d:
+        records = write_records(d, frames, dict(scale='published results' if cohort.pinned else 'own data'))
+        return draw_all(records, out, progress, _PAPER)

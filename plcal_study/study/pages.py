@@ -25,7 +25,7 @@ __all__ = ['PAGES', 'ROOT', 'SITE', 'records_dir', 'write_records', 'read_record
            'write_trained', 'published_cohort', 'testbed_cohort', 'against_truth', 'make_records', 'plain', 'run_page']
 
 # %% ../../nbs/study/60_pages.ipynb #b5133b74
-PAGES = {'q1': 'research/q1_training.ipynb', 'q2': 'research/q2_methods.ipynb', 'q3': 'research/q3_pretraining.ipynb', 'q4': 'research/q4_alignment.ipynb', 'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb'} # file of each page, under nbs/
+PAGES = {'q1': 'research/q1_training.ipynb', 'q2': 'research/q2_methods.ipynb', 'q3': 'research/q3_pretraining.ipynb', 'q4': 'research/q4_alignment.ipynb', 'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb', 'q7': 'research/q7_validation.ipynb'} # file of each page, under nbs/
 ROOT = Path(__file__).resolve().parents[2] if '__file__' in globals() else Path.cwd().parents[1] # the checkout, if this is one
 
 def records_dir() -> Path:

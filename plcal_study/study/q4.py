@@ -206,10 +206,11 @@ def _look(run: Run, name: str, model, tokenizer, folder: Path) -> dict[str, Pred
 
 def _responses(run: Run, name: str, model, base, tokenizer, reward) -> dict[str, Any]:
     "What it says to instructions it has not seen."
-    from plcal_study.lm.alignment import distinct, embed, respond, spread
+    from plcal_study.lm.alignment import embed, spread
+    from plcal_study.lm.generation import distinct, sample
     e, world = data_of(run)['held'], world_of(run)
     prompts = list(e.a[:min(len(e), 64)])
-    said = respond(model, tokenizer, prompts, NEW[run.scale])
+    said = [r for r, in sample(model, tokenizer, prompts, temperature=0, max_tokens=NEW[run.scale])]
     full = [x for x in said if x]
     row = dict(step=name, responses=len(said), empty=len(said) - len(full), distinct2=distinct(said), spread=spread(embed(base, tokenizer, full)) if len(full) > 1 else np.nan, words=float(np.mean([len(x.split()) for x in said])))
     if reward is not None: row['reward'] = float(np.mean(reward(prompts, said)))
