@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +20,10 @@ from ..lm.examples import Examples, Task, take
 from ..measure.inference import Test, holm, mean_difference, resampled_mean
 from ..measure.metrics import bin_ids, brier, ece, nll, true_calibration_error, true_ece
 from ..measure.predictions import Predictions, atomic_write, load, save
-from . import ladder, trials
+from . import ladder, runs, trials
 from .claims import Claim, Evidence, judge
 from .q1 import band
-from .runs import SCALES, Run, read_cell
+from .runs import SCALES, Run
 
 # %% auto #0
 __all__ = ['SIZES', 'SEEDS', 'TOKENS', 'EPOCHS', 'DEV', 'ASKED', 'WRITTEN', 'WORLD', 'TEXTS', 'N_TRAIN', 'N_POOL', 'N_TEST',
@@ -407,10 +407,7 @@ def finished(
     scale: str | None = None, # cells of this scale only
 ) -> Iterator[tuple[dict, Path]]: # the cell's coordinates, and its folder
     "Every finished cell of a part in a folder of runs; raises what `read_cell` raises for a damaged one."
-    for folder in sorted((Path(out) / 'runs').glob('[0-9a-f]*')):
-        if not (folder / 'cell.json').is_file(): continue
-        run, seconds = read_cell(folder)
-        if (run.question, run.part) == ('q7', part) and scale in (None, run.scale): yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(seconds=seconds), folder
+    return runs.finished(out, 'q7', scale, part)
 
 def checkpoints(
     out: str | Path,
@@ -632,6 +629,5 @@ def provenance(
 ) -> dict[str, object]:
     "What the records were made from: cells, sizes, numbers, versions, time."
     cells = [c for part in _WORK for c, _ in finished(out, part, scale)]
-    said = {json.dumps(c['versions'], sort_keys=True) for c in cells}
-    return dict(scale=scale, cells=len(cells), planned=len(grid(scale)), seeds=len({c['seed'] for c in cells}), sizes=list(SIZES[scale]), corpus=TOKENS[scale], epochs=EPOCHS[scale], dev_words=DEV[scale], test_words=ASKED[scale], written=WRITTEN[scale], window=list(_SHORT[scale]),
-                candidates=CONFIGS[scale], folds=FOLDS, trials=TRIALS[scale], small_sets=SETS[scale] * SEEDS[scale], n_train=N_TRAIN.get(scale, 1000), devs=list(DEVS), draws=DRAWS, core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(said)])
+    return runs.made_from(cells, len(grid(scale))) | dict(scale=scale, sizes=list(SIZES[scale]), corpus=TOKENS[scale], epochs=EPOCHS[scale], dev_words=DEV[scale], test_words=ASKED[scale], written=WRITTEN[scale], window=list(_SHORT[scale]),
+                candidates=CONFIGS[scale], folds=FOLDS, trials=TRIALS[scale], small_sets=SETS[scale] * SEEDS[scale], n_train=N_TRAIN.get(scale, 1000), devs=list(DEVS), draws=DRAWS)
