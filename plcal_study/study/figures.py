@@ -423,13 +423,13 @@ SUITES = {'world-text': 'testbed, text', 'world-rare': 'testbed, rare class', 'w
 METHODS = ('temperature', 'vector', 'isotonic', 'ensemble', 'label smoothing', 'focal', 'EDA', 'MC dropout', 'P(True)', 'E-MLP', 'E-PLM', 'E-PLM + Platt', 'E-LoRA', 'I-Vanilla', 'I-Iter', 'I-Iter + Platt', 'I-Simul')
 _LEARNED = ('E-', 'I-', 'P(')
 
-def _of_q2(folder: Path | None, width: float, height: float, columns: int, rows: int = 1, **kw) -> tuple[Figure, np.ndarray]:
-    "A figure of q2 with its axes; a smoke run is named in it."
+def _trained(folder: Path | None, page: str, width: float, height: float, columns: int, rows: int = 1, **kw) -> tuple[Figure, np.ndarray]:
+    "A figure of models trained here, with its axes; a smoke run is named in it."
     fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
-    if about(folder, 'q2_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    if about(folder, f'{page}_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
     for ax in axes.flat:
         ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(which='both', labelsize=8)
     return fig, axes
 
 # %% ../../nbs/study/61_figures.ipynb #c4c9e670
@@ -446,7 +446,7 @@ def methods_brier(
     d = d.assign(where=np.where(d.suite.str.startswith('world'), 'testbed', 'real text'), shifted=d.set != 'test')
     worlds = [w for w in ('testbed', 'real text') if w in set(d['where'])]
     names = [m for m in METHODS if m in set(d.method)]
-    fig, axes = _of_q2(folder, 4.1 * len(worlds) + 1.2, .27 * len(names) + 1.5, len(worlds), sharey=True)
+    fig, axes = _trained(folder, 'q2', 4.1 * len(worlds) + 1.2, .27 * len(names) + 1.5, len(worlds), sharey=True)
     for ax, w in zip(axes[0], worlds, strict=True):
         for i, m in enumerate(names):
             for shifted, color, dy in ((False, '#0072B2', -.17), (True, '#D55E00', .17)):
@@ -469,7 +469,7 @@ def methods_errors(
     d = read_record('q2_methods', folder).query('set == "test"')
     suites = [x for x in SUITES if x in set(d.suite)]
     columns = min(3, len(suites))
-    fig, axes = _of_q2(folder, 2.7 * columns + .6, 2.6 * math.ceil(len(suites) / columns) + .9, columns, math.ceil(len(suites) / columns))
+    fig, axes = _trained(folder, 'q2', 2.7 * columns + .6, 2.6 * math.ceil(len(suites) / columns) + .9, columns, math.ceil(len(suites) / columns))
     kinds = {'plain model': (('vanilla',), 'k', '*'), 'temperature': (('temperature',), '#009E73', 'o'), 'other unlearnable': (('ensemble', 'label smoothing', 'focal', 'EDA', 'MC dropout'), '#56B4E9', 'o'),
              'E-MLP': (('E-MLP',), '#E69F00', 's'), 'E-PLM, E-LoRA': (('E-PLM', 'E-LoRA'), '#D55E00', 'D'), 'I-Vanilla, I-Iter, I-Simul': (('I-Vanilla', 'I-Iter', 'I-Simul'), '#CC79A7', '^')}
     for ax, x in zip(axes.flat, suites, strict=False):
@@ -493,7 +493,7 @@ def emergent(
     "Top-label Brier score by the size of the calibration set, one panel a size of the model, in distribution."
     d = read_record('q2_emergent', folder).query('set == "test" and measure == "brier_top"')
     sizes = sorted(set(d['size']), key=lambda z: [int(n) for n in z.split('x')])
-    fig, axes = _of_q2(folder, 2.6 * len(sizes) + .8, 3.4, len(sizes), sharey=True)
+    fig, axes = _trained(folder, 'q2', 2.6 * len(sizes) + .8, 3.4, len(sizes), sharey=True)
     for ax, z in zip(axes[0], sizes, strict=True):
         for i, (m, (color, ls)) in enumerate(_LINES.items()):
             own = d[(d['size'] == z) & (d.method == m)].sort_values('n_val')
@@ -513,7 +513,7 @@ def allocation(
     d = read_record('q2_allocation', folder)
     suites = [x for x in SUITES if x in set(d.suite)]
     panels = [(x, s) for x in suites for s in ('test', 'covariate', 'sst3') if ((d.suite == x) & (d.set == s)).any()]
-    fig, axes = _of_q2(folder, 2.5 * len(panels) + .8, 3.3, len(panels))
+    fig, axes = _trained(folder, 'q2', 2.5 * len(panels) + .8, 3.3, len(panels))
     for ax, (x, s) in zip(axes[0], panels, strict=True):
         for i, m in enumerate(('vanilla', 'temperature', 'E-MLP', 'E-PLM')):
             own = d[(d.suite == x) & (d.set == s) & (d.method == m)].sort_values('share')
@@ -530,15 +530,6 @@ def allocation(
 _TRACES = {'accuracy': ('.35', '--', 'accuracy'), 'ece15': ('#CC79A7', '-', 'ECE15'), 'ece15_null': ('.6', ':', 'ECE15 of a calibrated model'), 'true_ece15': ('#0072B2', '-', 'true ECE15'), 'true_error': ('#009E73', '-', 'E|confidence − P|')}
 _SIDES = {'generation': 'next word', 'first': 'first word of a fact', 'letters': 'multiple choice, letters'}
 
-def _of_q3(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
-    "A figure of q3 with its axes; a smoke run is named in it."
-    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
-    if about(folder, 'q3_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
-    for ax in axes.flat:
-        ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(which='both', labelsize=8)
-    return fig, axes
-
 def _against(ax, d: pd.DataFrame, x: str, color: str, ls: str, label: str | None) -> None:
     "Mean over seeds with its band."
     d = d.sort_values(x)
@@ -554,7 +545,7 @@ def pretraining_sizes(
     d = d[(d.kind == 'all') & d.aspect.isin(list(_SIDES))]
     rows = list(dict.fromkeys(zip(d.part, d.task, strict=True)))
     names = {'facts': 'world of facts', 'wikitext2': 'WikiText-2', 'tiny_shakespeare': 'Shakespeare', 'pile': 'Pythia'}
-    fig, axes = _of_q3(folder, 8.4, 2.3 * len(rows) + .9, len(rows), len(_SIDES), sharex='row')
+    fig, axes = _trained(folder, 'q3', 8.4, 2.3 * len(rows) + .9, len(_SIDES), len(rows), sharex='row')
     for line, (part, task) in zip(axes, rows, strict=True):
         for ax, (aspect, title) in zip(line, _SIDES.items(), strict=True):
             own = d[(d.part == part) & (d.task == task) & (d.aspect == aspect)]
@@ -576,7 +567,7 @@ def pretraining_steps(
     d = d[(d.part == part) & (d.step > 0)]
     sides = {a: t for a, t in _SIDES.items() if a in set(d.aspect)}
     rows = {m: label for m, label in dict(accuracy='accuracy', ece15='ECE15', true_error='E|confidence − P|').items() if m in set(d.measure)}
-    fig, axes = _of_q3(folder, 2.8 * len(sides), 1.9 * len(rows) + 1, len(rows), len(sides), sharex='col', sharey='row')
+    fig, axes = _trained(folder, 'q3', 2.8 * len(sides), 1.9 * len(rows) + 1, len(sides), len(rows), sharex='col', sharey='row')
     sizes = d.sort_values('params')['size'].drop_duplicates().tolist()
     shade = dict(zip(sizes, plt.get_cmap('viridis')(np.linspace(.9, 0, len(sizes))), strict=True))
     for line, (m, label) in zip(axes, rows.items(), strict=True):
@@ -597,7 +588,7 @@ def pretraining_facts(
     d = read_record('q3_sizes', folder)
     d = d[(d.aspect == 'first') & (d.kind != 'all')]
     panels = {'accuracy': 'accuracy', 'conf': 'confidence', 'ece15': 'ECE15', 'true_error': 'E|confidence − P|'}
-    fig, axes = _of_q3(folder, 8.8, 3.1, 1, len(panels))
+    fig, axes = _trained(folder, 'q3', 8.8, 3.1, len(panels))
     kinds = [k for k in ('often', 'seldom', 'never', 'random') if k in set(d.kind)]
     for ax, (m, label) in zip(axes[0], panels.items(), strict=True):
         for k, color in zip(kinds, _colors(4), strict=False): _against(ax, d[(d.kind == k) & (d.measure == m)], 'params', color, '-', _KIND[k])
@@ -608,11 +599,6 @@ def pretraining_facts(
     return fig
 
 # %% ../../nbs/study/61_figures.ipynb #27727bc2
-def _of_q4(folder: Path | None, width: float, height: float, columns: int) -> tuple[Figure, np.ndarray]:
-    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout='constrained', squeeze=False)
-    if (scale := about(folder, 'q4_about')['scale']) != 'laptop': fig.suptitle(f'scale {scale}', fontsize=9, color='#b00020')
-    return fig, axes
-
 _FIVE = dict(generation='generation: next word', first='factuality: first word', entity='factuality: whole entity', letters='understanding: letters', options='understanding: options')
 
 def alignment_harm(
@@ -623,7 +609,7 @@ def alignment_harm(
     measure = 'true_ece15' if (d.measure == 'true_ece15').any() else 'ece15'
     d, last = d[d.measure == measure], int(d[d.step == 'sft'].epoch.max())
     sides = [x for x in _FIVE if x in set(d.aspect)]
-    fig, axes = _of_q4(folder, 2.7 * len(sides) + .6, 3.5, len(sides))
+    fig, axes = _trained(folder, 'q4', 2.7 * len(sides) + .6, 3.5, len(sides))
     groups = list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
     for ax, side in zip(axes[0], sides, strict=True):
         for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
@@ -648,7 +634,7 @@ def alignment_temperature(
     d = read_record('q4_temperature', folder)
     m = 'true_ece15' if d.true_ece15_before.notna().all() else 'ece15'
     sides, groups = [x for x in _FIVE if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
-    fig, axes = _of_q4(folder, 2.6 * len(sides) + .9, 3.2, len(sides))
+    fig, axes = _trained(folder, 'q4', 2.6 * len(sides) + .9, 3.2, len(sides))
     for ax, side in zip(axes[0], sides, strict=True):
         for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
             own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)].groupby('step', sort=False)[[f'{m}_before', f'{m}_after']].mean().reindex(['base', 'sft', 'dpo', 'rl'])
@@ -668,15 +654,6 @@ _CHECKPOINT_SIGNALS = {'perplexity': 'perplexity', 'perplexity_short': 'perplexi
     'fluency': 'fluency', 'self_bleu_off': 'self-BLEU', 'distinct2_off': 'distinct-2', 'repetition_off': 'repetition', 'factual_accuracy': 'true statements written', 'last': 'the last checkpoint', 'chance': 'at random'}
 _TEXT_SIGNALS = {'accuracy': 'accuracy', 'macro_f1': 'macro F1', 'precision': 'precision', 'recall': 'recall', 'nll': 'NLL', 'brier': 'Brier score', 'ece15': 'ECE15', 'chance': 'at random'}
 
-def _of_q7(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
-    "A figure of q7 with its axes; a smoke run is named in it."
-    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
-    if about(folder, 'q7_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
-    for ax in axes.flat:
-        ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(labelsize=8)
-    return fig, axes
-
 # %% ../../nbs/study/61_figures.ipynb #5125aa5a
 def regret_by_signal(
     folder: Path | None = None,
@@ -686,7 +663,7 @@ def regret_by_signal(
     texts = texts[(texts['where'] == 'all') & (texts.source == '100')]
     panels = [(facts.query('wanted == "generation_error"'), _CHECKPOINT_SIGNALS, 'checkpoints: true error\nof next words'), (facts.query('wanted == "factuality_accuracy"'), _CHECKPOINT_SIGNALS, 'checkpoints: accuracy\non facts'),
               (texts.query('set == "test" and wanted == "accuracy"'), _TEXT_SIGNALS, 'fine-tuning: accuracy'), (texts.query('set == "test" and wanted == "error"'), _TEXT_SIGNALS, 'fine-tuning:\ntrue calibration error'), (texts.query('set == "shifted" and wanted == "error"'), _TEXT_SIGNALS, 'the same, shifted sets')]
-    fig, axes = _of_q7(folder, 11, 4.2, 1, 5)
+    fig, axes = _trained(folder, 'q7', 11, 4.2, 5)
     for ax, (d, names, title) in zip(axes[0], panels, strict=True):
         own = d.set_index('signal').reindex([n for n in names if n in set(d.signal)])
         y = np.arange(len(own))[::-1]
@@ -706,7 +683,7 @@ def signals_over_checkpoints(
     d = read_record('q7_facts', folder)
     above = {'perplexity': 'dev perplexity, nats a word', 'token_ece': 'dev ECE15 of next words', 'fluency': 'fluency of written text, nats', 'factual_accuracy': 'true statements written'}
     below = {'generation_error': 'true error of next words', 'factuality_accuracy': 'accuracy on facts', 'factuality_error': 'true error on facts', 'understanding_accuracy': 'accuracy on quiz questions'}
-    fig, axes = _of_q7(folder, 10, 4.8, 2, 4, sharex=True)
+    fig, axes = _trained(folder, 'q7', 10, 4.8, 4, 2, sharex=True)
     for ax, (name, title) in zip(axes.flat, {**above, **below}.items(), strict=True):
         for (size, own), color in zip(d.groupby('size', sort=False), ('#0072B2', '#D55E00', '#009E73', '#CC79A7'), strict=False):
             g = own.groupby('step')[name]
@@ -722,7 +699,7 @@ def winners_optimism(
 ) -> Figure:
     "How much better the winner looks where it was chosen than it is, by the number of dev labels (left); the same over small data sets, with and without nesting, and the intervals of cross-validation (right)."
     d, f = read_record('q7_optimism', folder), read_record('q7_folds', folder).set_index('quantity')
-    fig, axes = _of_q7(folder, 9, 3.2, 1, 3)
+    fig, axes = _trained(folder, 'q7', 9, 3.2, 3)
     own = d[d['where'] == 'all']
     order = list(dict.fromkeys(own.source))
     for i, (by, color) in enumerate((('accuracy', '#0072B2'), ('brier', '#009E73'), ('nll', '#D55E00'))):
