@@ -240,14 +240,14 @@ def promises(
     return fig
 
 # %% ../../nbs/study/61_figures.ipynb #584fb2ff
-def _trained(folder: Path | None, width: float, height: float, rows: int, columns: int, **kw) -> tuple[Figure, np.ndarray]:
-    "A figure of q1 with its axes; a smoke run is named in it."
+def _trained(folder: Path | None, page: str, width: float, height: float, columns: int, rows: int = 1, **kw) -> tuple[Figure, np.ndarray]:
+    "A figure of models trained here, with its axes; a smoke run is named in it."
     fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
-    if about(folder, 'q1_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
+    if about(folder, f'{page}_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
     for ax in axes.flat:
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(which='both', labelsize=8)
     return fig, axes
 
 def _band(ax, own: pd.DataFrame, metric: str, color: str, label: str | None, ls: str = '-') -> None:
@@ -266,11 +266,11 @@ def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str
     d = d[(d.world == world) & (d.model == model) & (d.init == 'pretrained')]
     sets = [t for t in NAMES if t in set(d.task)]
     if not sets:
-        fig, axes = _trained(folder, 6, 1, 1, 1)
+        fig, axes = _trained(folder, 'q1', 6, 1, 1)
         axes[0, 0].set_axis_off()
         axes[0, 0].text(.5, .5, f'no cell on {world} was run at this scale', ha='center')
         return fig
-    fig, axes = _trained(folder, 2.2 * len(sets) + 1.2, 6.2, 3, len(sets), sharex='col', sharey='row')
+    fig, axes = _trained(folder, 'q1', 2.2 * len(sets) + 1.2, 6.2, len(sets), 3, sharex='col', sharey='row')
     for t, (top, middle, bottom) in zip(sets, axes.T, strict=True):
         own = d[d.task == t]
         for metric, color, label, ls in (('conf_right', _RIGHT, 'confidence, right answers', '-'), ('conf_wrong', _WRONG, 'confidence, wrong answers', '-'), ('accuracy', _ACC, 'accuracy', '--')): _band(top, own, metric, color, label, ls)
@@ -310,7 +310,7 @@ def factors_testbed(
     "The end of training against three factors in the testbed: accuracy and confidence above, miscalibration below."
     d = read_record('q1_factors', folder)
     d = d[(d.world == 'testbed') & d.factor.isin(list(_AXES))]
-    fig, axes = _trained(folder, 8.2, 4.6, 2, 3, sharex='col', sharey='row')
+    fig, axes = _trained(folder, 'q1', 8.2, 4.6, 3, 2, sharex='col', sharey='row')
     for (factor, label), top, bottom in zip(_AXES.items(), axes[0], axes[1], strict=True):
         for ax, lines in ((top, (('conf_right', _RIGHT, 'o', 'confidence, right answers'), ('conf_wrong', _WRONG, 's', 'confidence, wrong answers'), ('accuracy', _ACC, '^', 'accuracy'))),
                           (bottom, (('true_ece', _TRUE, 'o', 'true ECE'), ('ece15', _ECE, 's', 'ECE15'), ('ece15_null', '.6', '_', 'ECE15 of a calibrated model')))):
@@ -339,7 +339,7 @@ def pretraining(
     d = d[d.factor == 'pretraining']
     kinds = [k for k in KINDS if k in set(d.level)]
     sets = [t for t in NAMES if t in set(d.task)]
-    fig, axes = _trained(folder, 8.2, .55 * len(sets) * max(1, len(kinds) / 4) + 1.6, 1, 3, sharey=True)
+    fig, axes = _trained(folder, 'q1', 8.2, .55 * len(sets) * max(1, len(kinds) / 4) + 1.6, 3, sharey=True)
     colors = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '.5']
     for ax, (metric, label) in zip(axes[0], (('accuracy', 'accuracy'), ('conf_wrong', 'confidence in wrong answers'), ('gain', 'recalibration gain, nats')), strict=True):
         for i, kind in enumerate(kinds):
@@ -359,14 +359,9 @@ _SHOWN = {'letters': ('#0072B2', 'o', '-'), 'permuted': ('#56B4E9', 's', '-'), '
 _KIND = {'all': 'all questions', 'often': 'facts told often', 'seldom': 'facts told seldom', 'never': 'facts never told', 'random': 'random relations'}
 
 def _ladder(folder: Path | None, width: float, height: float, columns: int) -> tuple[Figure, np.ndarray, dict]:
-    "A figure of the ladder with its axes and what it was made from; a smoke run is named in it."
-    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout='constrained', squeeze=False)
-    made = about(folder, 'ladder_about')
-    if made['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
-    for ax in axes.flat:
-        ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(labelsize=8)
-    return fig, axes[0], made
+    "A figure of the ladder with its axes and what it was made from."
+    fig, axes = _trained(folder, 'ladder', width, height, columns)
+    return fig, axes[0], about(folder, 'ladder_about')
 
 # %% ../../nbs/study/61_figures.ipynb #2da2e0d8
 def ladder_truth(
@@ -422,15 +417,6 @@ def ladder_auroc(
 SUITES = {'world-text': 'testbed, text', 'world-rare': 'testbed, rare class', 'world-pairs': 'testbed, pairs', 'nli': 'inference', 'sentiment': 'sentiment', 'toxicity': 'toxicity'}
 METHODS = ('temperature', 'vector', 'isotonic', 'ensemble', 'label smoothing', 'focal', 'EDA', 'MC dropout', 'P(True)', 'E-MLP', 'E-PLM', 'E-PLM + Platt', 'E-LoRA', 'I-Vanilla', 'I-Iter', 'I-Iter + Platt', 'I-Simul')
 _LEARNED = ('E-', 'I-', 'P(')
-
-def _trained(folder: Path | None, page: str, width: float, height: float, columns: int, rows: int = 1, **kw) -> tuple[Figure, np.ndarray]:
-    "A figure of models trained here, with its axes; a smoke run is named in it."
-    fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout='constrained', squeeze=False, **kw)
-    if about(folder, f'{page}_about')['scale'] == 'smoke': fig.suptitle('SMOKE run: tiny models, the numbers mean nothing', fontsize=9, color='#b00020')
-    for ax in axes.flat:
-        ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(which='both', labelsize=8)
-    return fig, axes
 
 # %% ../../nbs/study/61_figures.ipynb #c4c9e670
 def _legend(fig: Figure, ax, below: str, columns: int) -> None:
