@@ -35,7 +35,7 @@ plcal: calibration of language models, measured and reproduced.
 What `plcal run` has finished is kept; after an interruption, or a cell that failed, the same command goes on with
 what is left. Several machines may share the work: start the same command on each, with --out in a folder they share.
   --scale smoke    every path of the code, in seconds         --scale colab    small models of the hub, hours on one GPU
-  --scale laptop   half an hour on two cores, no GPU          --scale paper    the models, data and grids of the sources
+  --scale laptop   ten to thirty minutes, two cores, no GPU   --scale paper    the models, data and grids of the sources
 
 `plcal extract` asks every task under every prompt with every number of shots; --dry-run says first what that costs.
 What it has read is kept: the same command goes on. Its files are Parquet, one a task, prompt, shots and confidence.
