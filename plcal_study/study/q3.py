@@ -232,11 +232,11 @@ def over_seeds(
 # %% ../../nbs/study/54_q3.ipynb #af481d42
 _ECE, _TRUE = 'ECE15', 'E|confidence − P|'
 _SAID: dict[str, tuple[str, str, str, str, float]] = { # key: what the source says; aspect; effect in words, {m} the measure; says; smallest effect of interest
-    'clm-low': ('Next words are calibrated at every size: ECE below 0.1', 'generation', 'largest {m} of the sizes at the end, less 0.1', '-', .01),
+    'clm-low': ('Next words are calibrated at every size: ECE below 0.1', 'generation', 'largest {m} of the sizes at the end, less 0.1', '-', .001),
     'clm-mild': ('Scale hardly matters for the calibration of next words', 'generation', 'slope of {m} per doubling of the parameters', '0', .01),
     'clm-early': ('Calibration of next words improves early in training', 'generation', 'change of {m} from the first checkpoint to a quarter', '-', .005),
     'clm-flat': ('Later the calibration of next words stays flat', 'generation', 'change of {m} from a quarter to the end', '0', .02),
-    'clm-under': ('Even under-trained models have calibrated next words', 'generation', 'largest {m} of the sizes and checkpoints up to a quarter, less 0.1', '-', .01),
+    'clm-under': ('Even under-trained models have calibrated next words', 'generation', 'largest {m} of the sizes and checkpoints up to a quarter, less 0.1', '-', .001),
     'fact-scale': ('Larger models are better calibrated on facts', 'first', 'slope of {m} per doubling of the parameters', '-', .005),
     'fact-early': ('Calibration on facts improves early in training', 'first', 'change of {m} from the first checkpoint to a quarter', '-', .005),
     'choice-scale': ('Larger models are better calibrated in multiple choice', 'letters', 'slope of {m} per doubling of the parameters', '-', .005),
