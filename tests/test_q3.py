@@ -190,3 +190,8 @@ def test_the_page_runs_on_the_records_of_a_smoke_run(out, tmp_path):
     for f in ('about.json',): (tmp_path / 'records' / f).write_text(json.dumps(dict(scale='published results')))
     html = pages.run_page('q3', tmp_path / 'records', tmp_path).read_text()
     assert 'SMOKE run' in html and 'Verdict' in html and 'Traceback' not in html
+
+def test_checkpoints_of_seeds_whose_corpora_differ_in_length_stand_side_by_side():
+    rows = [dict(part='world', task='facts', size='1x16', seed=s, step=step, share=step / last, kind='all', aspect=a) for s, last in ((0, 100), (1, 98)) for step in (0, 10, last) for a in ('first', 'letters')]
+    got = q3._aligned(pd.DataFrame(rows))
+    assert [sorted(set(got[c])) for c in ('step', 'share')] == [[0, 10, 99], [0, .101, 1]] and (got.groupby('step').seed.nunique() == 2).all()

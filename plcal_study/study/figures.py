@@ -526,20 +526,22 @@ def _against(ax, d: pd.DataFrame, x: str, color: str, ls: str, label: str | None
 def pretraining_sizes(
     folder: Path | None = None,
 ) -> Figure:
-    "Accuracy, ECE and distance to the truth at the end of pre-training by size, a row for each kind of text, with t intervals over seeds."
+    "Accuracy, ECE and distance to the truth at the end of pre-training by size, with t intervals over seeds."
     d = read_record('q3_sizes', folder)
     d = d[(d.kind == 'all') & d.aspect.isin(list(_SIDES))]
-    rows = list(dict.fromkeys(zip(d.part, d.task, strict=True)))
+    panels = [x for a in _SIDES for x in dict.fromkeys(zip(d.part, d.task, d.aspect, strict=True)) if x[2] == a]
+    panels.sort(key=lambda x: x[0] != 'world')
     names = {'facts': 'world of facts', 'wikitext2': 'WikiText-2', 'tiny_shakespeare': 'Shakespeare', 'pile': 'Pythia'}
-    fig, axes = _trained(folder, 'q3', 8.4, 2.3 * len(rows) + .9, len(_SIDES), len(rows), sharex='row')
-    for line, (part, task) in zip(axes, rows, strict=True):
-        for ax, (aspect, title) in zip(line, _SIDES.items(), strict=True):
-            own = d[(d.part == part) & (d.task == task) & (d.aspect == aspect)]
-            if not len(own): ax.set_axis_off(); continue
-            for m, (color, ls, label) in _TRACES.items(): _against(ax, own[own.measure == m], 'params', color, ls, label)
-            ax.set(xscale='log', ylim=(0, None))
-            ax.set_title(f'{names.get(task, task)}: {title}', fontsize=9)
-            ax.set_xlabel('parameters', fontsize=9)
+    columns = min(3, len(panels))
+    fig, axes = _trained(folder, 'q3', 8.4, 2.3 * math.ceil(len(panels) / columns) + .9, columns, math.ceil(len(panels) / columns))
+    for ax in axes.flat[len(panels):]: ax.set_axis_off()
+    for ax, (part, task, aspect) in zip(axes.flat, panels, strict=False):
+        own = d[(d.part == part) & (d.task == task) & (d.aspect == aspect)]
+        for m, (color, ls, label) in _TRACES.items(): _against(ax, own[own.measure == m], 'params', color, ls, label)
+        ax.set(xscale='log', ylim=(0, None))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_title(f'{names.get(task, task)}: {_SIDES[aspect]}', fontsize=9)
+        ax.set_xlabel('parameters', fontsize=9)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=5, fontsize=8, frameon=False, title='means over seeds, bands: 95% t intervals', title_fontsize=8)
     return fig
 
@@ -559,11 +561,13 @@ def pretraining_steps(
     for line, (m, label) in zip(axes, rows.items(), strict=True):
         for ax, (aspect, title) in zip(line, sides.items(), strict=True):
             for z in sizes: _against(ax, d[(d['size'] == z) & (d.aspect == aspect) & (d.measure == m)], 'share', shade[z], '-', f"{z}, {d[d['size'] == z].params.iloc[0] / 1e6:.2g} M")
-            ax.set(xscale='log', ylim=(0, None))
+            ax.set(xscale='log')
+            ax.xaxis.set_minor_formatter(NullFormatter())
             if m == 'accuracy': ax.set_title(title, fontsize=9)
         line[0].set_ylabel(label, fontsize=9)
+        line[0].set_ylim(0, None)
     for ax in axes[-1]: ax.set_xlabel('share of training', fontsize=9)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=5, fontsize=8, frameon=False, title='layers x width, parameters; means over seeds, bands: 95% t intervals', title_fontsize=8)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=5, fontsize=8, frameon=False, title='layers × width, parameters; means over seeds, bands: 95% t intervals', title_fontsize=8)
     return fig
 
 # %% ../../nbs/study/61_figures.ipynb #e8bf8023

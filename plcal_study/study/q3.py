@@ -302,13 +302,18 @@ def evidence(
     return out
 
 # %% ../../nbs/study/54_q3.ipynb #d1e384c2
+def _aligned(d: pd.DataFrame) -> pd.DataFrame: # rows of `cell_table`
+    "The k-th checkpoints of all seeds side by side, step and share being their mean: corpora of different seeds are not equally long."
+    by = [d.part, d.task, d.groupby(['part', 'task', 'size', 'seed']).step.rank('dense')]
+    return d.assign(step=d.groupby(by).step.transform('mean').round().astype(int), share=d.groupby(by).share.transform('mean').round(4))
+
 def tables(
     cells: list[tuple[dict, Path]], # from `finished`
     scale: str,
 ) -> dict[str, pd.DataFrame]: # by name, without verdicts for fewer than two seeds
     "Every record of q3: cells, means over seeds by size and by step, intervals over documents within each seed at the end, verdicts."
     d = cell_table(cells).round(5)
-    ends, whole = d[d.share == 1], d[d.kind == 'all']
+    ends, whole = d[d.share == 1], _aligned(d[d.kind == 'all'])
     sizes = over_seeds(ends, ['part', 'task', 'size', 'params', 'aspect', 'kind'])
     steps = over_seeds(whole, ['part', 'task', 'size', 'params', 'aspect', 'step', 'share'], ('accuracy', 'conf', 'ece15', 'ece15_null', 'true_error', 'true_ece15', 'nll', 'bits_per_byte', 'excess'))
     spans = [intervals(load_tally(folder / 'tallies' / f"{c['last']:06d}-{a}-all.safetensors"), 500).assign(**{k: c[k] for k in COLUMNS[:5]}, aspect=a)
