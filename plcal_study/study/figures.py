@@ -600,7 +600,7 @@ def alignment_harm(
     d, last = d[d.measure == measure], int(d[d.step == 'sft'].epoch.max())
     sides = [x for x in _FIVE if x in set(d.aspect)]
     fig, axes = _trained(folder, 'q4', 2.7 * len(sides) + .6, 3.5, len(sides))
-    groups = list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
+    groups = list(d[['data', 'tuning']].drop_duplicates().sort_values(['data', 'tuning']).itertuples(index=False))
     for ax, side in zip(axes[0], sides, strict=True):
         for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
             own = d[(d.aspect == side) & (d.data == g.data) & (d.tuning == g.tuning)]
@@ -623,7 +623,7 @@ def alignment_temperature(
     "Calibration error on the judged half at the end of each step, as it is and at one temperature fitted on the other half."
     d = read_record('q4_temperature', folder)
     m = 'true_ece15' if d.true_ece15_before.notna().all() else 'ece15'
-    sides, groups = [x for x in _FIVE if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().itertuples(index=False))
+    sides, groups = [x for x in _FIVE if x in set(d.aspect)], list(d[['data', 'tuning']].drop_duplicates().sort_values(['data', 'tuning']).itertuples(index=False))
     fig, axes = _trained(folder, 'q4', 2.6 * len(sides) + .9, 3.2, len(sides))
     for ax, side in zip(axes[0], sides, strict=True):
         for i, (g, color) in enumerate(zip(groups, _colors(len(groups)), strict=True)):
