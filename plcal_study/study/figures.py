@@ -680,7 +680,8 @@ def signals_over_checkpoints(
             ax.fill_between(g.mean().index, g.min(), g.max(), color=color, alpha=.15, lw=0)
             ax.plot(g.mean().index, g.mean(), color=color, marker='o', ms=3, lw=1.3, label=size)
         ax.set_xscale('log'); ax.set_title(title, fontsize=9)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False, title='training step; layers x width; bands: from the least to the largest over seeds', title_fontsize=8)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False, title='training step; layers × width; bands: from the least to the largest over seeds', title_fontsize=8)
     return fig
 
 # %% ../../nbs/study/61_figures.ipynb #13e594fc
@@ -697,7 +698,7 @@ def winners_optimism(
         axes[0, 0].errorbar(np.arange(len(order)) + .1 * (i - 1), x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, marker='o', ms=4, lw=1.2, elinewidth=.8, label=_TEXT_SIGNALS[by])
     axes[0, 0].axhline(0, color='.6', lw=.8)
     axes[0, 0].set(xticks=range(len(order)), xticklabels=order, xlabel='labels of the dev set, or folds', ylabel='optimism of the winner')
-    axes[0, 0].legend(fontsize=7, frameon=False)
+    axes[0, 0].legend(fontsize=7, frameon=False, loc='lower left')
     for ax, names, line, title in ((axes[0, 1], ('flat optimism', 'nested optimism'), 0, 'small data sets: optimism'), (axes[0, 2], ('naive coverage', 'corrected coverage'), .95, 'coverage of 95% intervals')):
         x = f.reindex(names)
         ax.errorbar(range(2), x.estimate, yerr=np.abs([x.estimate - x.lo, x.hi - x.estimate]), fmt='o', color='#0072B2')

@@ -18,7 +18,7 @@ import plcal_study
 from ..lm import examples, facts, tasks, testbed
 from ..lm.examples import Examples, Task, take
 from ..measure.inference import Test, holm, mean_difference, resampled_mean
-from ..measure.metrics import bin_ids, brier, ece, nll, true_calibration_error, true_ece
+from ..measure.metrics import bin_ids, brier, ece, nll, true_calibration_error, true_ece, wilson
 from ..measure.predictions import Predictions, atomic_write, load, save
 from . import ladder, runs, trials
 from .claims import Claim, Evidence, judge
@@ -550,13 +550,14 @@ def small_sets(
 def coverage(
     sets: pd.DataFrame, # from `small_sets`
 ) -> pd.DataFrame:      # a row a quantity: estimate, lo, hi, p, n
-    "Over data sets: how often the intervals of cross-validation hold the true accuracy of such models, and how far the winner's scores lie above its true accuracy; t over data sets."
+    "Over data sets: how often the intervals of cross-validation hold the true accuracy of such models, and how far the winner's scores lie above its true accuracy; t over data sets, Wilson for the coverage."
     truth, zero = sets.cv_true.mean(), np.zeros(len(sets))
     def held(lo, hi): return ((sets[lo] <= truth) & (truth <= sets[hi])).to_numpy(float)
     x = {'naive coverage': held('naive_lo', 'naive_hi'), 'corrected coverage': held('lo', 'hi'), 'naive shortfall': .95 - held('naive_lo', 'naive_hi'), 'corrected shortfall': .95 - held('lo', 'hi'),
          'flat optimism': (sets.flat - sets.flat_true).to_numpy(), 'nested optimism': (sets.nested - sets.flat_true).to_numpy()}
     tests = {k: mean_difference(v, zero) if np.ptp(v) > 0 else tested(v) for k, v in x.items()}
-    return pd.DataFrame([dict(quantity=k, estimate=t.estimate, lo=t.lo, hi=t.hi, p=t.p, n=t.n) for k, t in tests.items() if t is not None])
+    ends = {k: wilson(v.sum(), len(v)) for k, v in x.items() if k.endswith('coverage')} # t would leave [0, 1]
+    return pd.DataFrame([dict(quantity=k, estimate=t.estimate, lo=ends.get(k, t[1:3])[0], hi=ends.get(k, t[1:3])[1], p=t.p, n=t.n) for k, t in tests.items() if t is not None])
 
 # %% ../../nbs/study/56_q7.ipynb #e49a0e06
 DEV_OF_CLAIMS = 100
