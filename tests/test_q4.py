@@ -152,7 +152,7 @@ def test_records_pages_and_figures(out, tmp_path, monkeypatch):
     folder = pages.write_trained(q4, out, 'smoke', tmp_path)
     monkeypatch.setenv('PLCAL_RECORDS', str(folder))
     harm, warm = figures.alignment_harm(folder), figures.alignment_temperature(folder)
-    assert len(harm.axes) == 5 and len(warm.axes) == 4 and 'smoke' in harm._suptitle.get_text()
+    assert len(harm.axes) == 5 and len(warm.axes) == 4 and 'SMOKE' in harm._suptitle.get_text()
     assert q4.records(tmp_path / 'nothing', 'smoke') == {}
     about = pages.about(folder, 'q4_about')
     assert about['cells'] == 5 and about['planned'] == 6 and 'trl' in about['versions'][0]
