@@ -79,10 +79,10 @@ def test_the_table_names_every_claim_and_links_its_page():
     text = verdict_table(v, {'q0': 'research/q0.ipynb'})
     assert text.count('[q0](research/q0.ipynb)') == 2 and '**replicates**' in text and '< 0.001' in text
 
-def test_p_stands_beside_claims_with_a_direction_and_their_denials_alone():
+def test_p_stands_beside_every_claim():
     says = ('+', '-', '0', 'not+', 'not-')
     rows = verdict_table(judge([evidence(.1, 0, .2, .004, id=f'c{i}', says=s) for i, s in enumerate(says)])).splitlines()[2:]
-    assert [r.split(' | ')[3] for r in rows] == ['0.020', '0.020', '–', '0.020', '0.020']
+    assert [r.split(' | ')[3] for r in rows] == ['0.020'] * 5
 
 def test_p_text_never_shows_a_bare_zero():
     assert [p_text(p) for p in (0, 1e-9, .0009, .001, .0494, 1)] == ['< 0.001', '< 0.001', '< 0.001', '0.001', '0.049', '1.000']

@@ -106,7 +106,7 @@ def verdict_table(
         page = f'[{v.page}]({links[v.page]})' if links else v.page
         largest = max(abs(v.estimate), abs(v.lo), abs(v.hi))
         digits = 1 if largest >= 10 else 2 if largest >= .1 else 3
-        p = p_text(v.p_holm) if v.says != '0' else '–'
+        p = p_text(v.p_holm)
         size = f'{v.estimate:.{digits}f} [{v.lo:.{digits}f}, {v.hi:.{digits}f}]'
         return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p} | {v.n:,} {v.unit} | {v.scale} | {page} |'
     return head + '\n'.join(row(v) for v in verdicts.itertuples())

@@ -697,7 +697,7 @@ def winners_optimism(
         x = own[own.signal == by].set_index('source').reindex(order)
         axes[0, 0].errorbar(np.arange(len(order)) + .1 * (i - 1), x['mean'], yerr=np.abs([x['mean'] - x.lo, x.hi - x['mean']]), color=color, marker='o', ms=4, lw=1.2, elinewidth=.8, label=_TEXT_SIGNALS[by])
     axes[0, 0].axhline(0, color='.6', lw=.8)
-    axes[0, 0].set(xticks=range(len(order)), xticklabels=order, xlabel='labels of the dev set, or folds', ylabel='optimism of the winner')
+    axes[0, 0].set(xticks=range(len(order)), xticklabels=order, xlabel='labels of the dev set, or folds', ylabel='optimism of the winner, its unit')
     axes[0, 0].legend(fontsize=7, frameon=False, loc='lower left')
     for ax, names, line, title in ((axes[0, 1], ('flat optimism', 'nested optimism'), 0, 'small data sets: optimism'), (axes[0, 2], ('naive coverage', 'corrected coverage'), .95, 'coverage of 95% intervals')):
         x = f.reindex(names)

@@ -366,7 +366,7 @@ _SOURCE, _ERROR = 'zhu2023calibration', 'calibration error'
 CLAIMS = {c.id: c for c in [
     *(Claim(f'tuning-harms-{k}', _SOURCE, f'Instruction tuning harms calibration: {k}', 'q4', f'change of the {_ERROR} from base to the last epoch, mean over data and tuning', '+', .01) for k in TASKS),
     Claim('epochs-worse', _SOURCE, 'More epochs of instruction tuning make calibration worse', 'q4', f'{_ERROR} after the last epoch − after the first, mean over tasks, data and tuning', '+', .005),
-    Claim('narrow-worse', _SOURCE, 'Narrow, self-generated data harm calibration more than diverse data of people, when all weights are tuned', 'q4', f'{_ERROR} after narrow − after diverse data, last epoch, mean over tasks', '+', .01),
+    Claim('narrow-worse', _SOURCE, 'Narrow instructions, as models make them, harm calibration more than diverse ones, as people write them, when all weights are tuned', 'q4', f'{_ERROR} after narrow − after diverse data, last epoch, mean over tasks', '+', .01),
     Claim('lora-better', _SOURCE, 'LoRA harms calibration less than tuning all weights', 'q4', f'{_ERROR} LoRA − full, last epoch, mean over tasks and data', '-', .01),
     Claim('lora-small', _SOURCE, 'The deterioration under LoRA is small, of the order of 0.001', 'q4', f'change of the {_ERROR} from base under LoRA, last epoch, mean over tasks and data', '0', .01),
     Claim('rl-nothing', _SOURCE, 'Reinforcement after instruction tuning does not harm calibration further over three epochs', 'q4', f'{_ERROR} after reinforcement − after instruction tuning, mean over tasks, data and tuning', '0', .01),

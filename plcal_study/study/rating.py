@@ -99,11 +99,11 @@ def read_ratings(
     return d.assign(mark=pd.to_numeric(d.mark, errors='coerce')).merge(known, on='item', how='left')
 
 # %% ../../nbs/study/39_rating.ipynb #694b5a88
-def _distance(n: np.ndarray, level: str) -> np.ndarray: # n (v,) how often each value was given; (v, v)
+def _distance(n: np.ndarray, values: np.ndarray, level: str) -> np.ndarray: # n (v,) how often each value was given; (v, v)
     "Squared distances between the values."
     v = len(n)
     if level == 'nominal': return 1. - np.eye(v)
-    if level == 'interval': return (np.arange(v)[:, None] - np.arange(v)) ** 2.
+    if level == 'interval': return (values[:, None] - values) ** 2.
     cum = np.cumsum(n) - n / 2
     return (cum[:, None] - cum) ** 2
 
@@ -115,13 +115,13 @@ def _alpha(x: np.ndarray, values: np.ndarray, level: str) -> float:
     if not len(m): return np.nan
     seen = counts.sum(0)
     pairs = ((counts[:, :, None] * counts[:, None] - np.einsum('iv,vw->ivw', counts, np.eye(len(values)))) / (m - 1)[:, None, None]).sum(0)
-    d = _distance(seen, level)
+    d = _distance(seen, values, level)
     expected = (np.outer(seen, seen) - np.diag(seen)) / (seen.sum() - 1)
     return float(1 - (pairs * d).sum() / total) if (total := (expected * d).sum()) > 0 else np.nan
 
 def krippendorff_alpha(
     marks: np.ndarray,     # (raters, items) numbers, NaN where one is missing
-    level: str = 'ordinal', # 'nominal', 'ordinal' or 'interval': equal steps between the values that occur
+    level: str = 'ordinal', # 'nominal', 'ordinal' or 'interval'
     draws: int = 1000,     # of the bootstrap over items
     seed: int = 0,
 ) -> dict[str, float]:     # alpha, lo, hi (95%, items resampled), items (that two have marked), raters
