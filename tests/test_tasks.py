@@ -4,7 +4,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
-from plcal_study.lm import tasks
+from plcal_study.lm import alignment, tasks
 from plcal_study.lm.tasks import NLI, ORDERS, TASKS, files, load_task, manifest, mnli, trex, two_way
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,8 @@ def test_the_manifest_is_whole():
     assert all(r in ('', 'refs/convert/parquet') or re.fullmatch('[0-9a-f]{40}', r) for r in m.revision)
     assert all(bool(h) == bool(s) for h, s in zip(m.hub_id, m.hub_splits, strict=True)) and ((m.hub_id != '') | (m.folder != '')).all()
     known = {f.split('/')[0] for f in files()}
-    assert {m.folder[n] for n in HERE} == known, 'every folder that was read has its checksums, and no other'
+    pairs = {f.split('/')[0] for f in alignment.FILES.values()} # instructions and preferences, which are no tasks
+    assert {m.folder[n] for n in HERE} | pairs == known, 'every folder that was read has its checksums, and no other'
 
 def test_the_checksums_are_those_of_the_files(raw):
     assert len(files()) > 200
