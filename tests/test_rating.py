@@ -90,3 +90,10 @@ def test_kappa_is_that_of_scikit_learn():
     b[:3] = np.nan
     got = r.kappas(np.stack([a, b]), ['A', 'B']).iloc[0]
     assert got.kappa == pytest.approx(sk.cohen_kappa_score(a[3:].astype(int), b[3:].astype(int), weights='quadratic', labels=r.SCALE)) and got['items'] == 27
+
+@pytest.mark.parametrize('raw', [b'', b'a,b\n1,2,3\n', b'\xff\xfe\x00'])
+def test_a_sheet_that_is_no_table_is_named(tmp_path, raw):
+    _, key = r.rating_sheet(pd.DataFrame(dict(model=['A', 'B'], text=['one', 'two'])), tmp_path)
+    (tmp_path / 'bad.csv').write_bytes(raw)
+    with pytest.raises(ValueError, match='bad.csv'): r.read_ratings([tmp_path / 'bad.csv'], key)
+    with pytest.raises(ValueError, match='bad.csv'): r.read_ratings([key], tmp_path / 'bad.csv')

@@ -73,6 +73,11 @@ def _faults(name: str, d: pd.DataFrame, items: set[str], missing: bool) -> list[
     if not missing and (lost := [(u, q) for u in sorted(items) for q in ASKED if (u, q) not in there]): out.append(f"{name}: {len(lost)} rows are missing, the first {lost[0][0]}, {lost[0][1]}")
     return out
 
+def _table(f: Path) -> pd.DataFrame:
+    "A CSV file as text; a `ValueError` that names a file which is none."
+    try: return pd.read_csv(f, dtype=str, keep_default_na=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e: raise ValueError(f"{f.name} is no CSV file ({str(e).strip()}); save the sheet again") from None
+
 def read_ratings(
     files: Sequence[str | Path], # filled sheets, one a rater
     key: str | Path,             # the key of the sheet
@@ -80,11 +85,15 @@ def read_ratings(
 ) -> pd.DataFrame:               # a row a mark: rater, item, question, mark (NaN where it was left empty), model, prompt, text
     "Marks beside who wrote what; raises `ValueError` that lists every missing or impossible mark with file and row, `FileNotFoundError` for a file that is not there."
     if not len(files): raise ValueError("files must name at least one filled sheet, got none")
-    known = pd.read_csv(key, dtype=str, keep_default_na=False)
+    known = _table(Path(key))
+    if list(known.columns) != ['item', 'model', 'prompt', 'text']: raise ValueError(f"{Path(key).name}: the columns of a key must be item, model, prompt, text, got {', '.join(map(str, known.columns))}; name the key that was written with the sheet")
     frames, faults = [], []
     seen: dict[str, str] = {}
     for f in map(Path, files):
-        d = pd.read_csv(f, dtype=str, keep_default_na=False)
+        try: d = _table(f)
+        except ValueError as e:
+            faults.append(str(e))
+            continue
         if list(d.columns) != ['sheet', 'rater', 'item', 'question', 'mark']:
             faults.append(f"{f.name}: its columns must be sheet, rater, item, question, mark, got {', '.join(map(str, d.columns))}")
             continue
