@@ -58,6 +58,12 @@ def rating_sheet(
     atomic_write(out / f'key-{sheet}.csv', d[['item', 'model', 'prompt', 'text']].to_csv(index=False))
     return out / f'sheet-{sheet}.html', out / f'key-{sheet}.csv'
 
+# %% ../../nbs/study/39_rating.ipynb #87ed67ab
+def _table(f: Path) -> pd.DataFrame:
+    "A CSV file as text; a `ValueError` that names a file which is none."
+    try: return pd.read_csv(f, dtype=str, keep_default_na=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e: raise ValueError(f"{f.name} is no CSV file ({str(e).strip()}); save the sheet again") from None
+
 # %% ../../nbs/study/39_rating.ipynb #9219dd5f
 def _faults(name: str, d: pd.DataFrame, items: set[str], missing: bool) -> list[str]:
     "What is wrong with one filled sheet, row by row; row 2 is the first below the header."
@@ -72,11 +78,6 @@ def _faults(name: str, d: pd.DataFrame, items: set[str], missing: bool) -> list[
     there = set(zip(d.item, d.question, strict=True))
     if not missing and (lost := [(u, q) for u in sorted(items) for q in ASKED if (u, q) not in there]): out.append(f"{name}: {len(lost)} rows are missing, the first {lost[0][0]}, {lost[0][1]}")
     return out
-
-def _table(f: Path) -> pd.DataFrame:
-    "A CSV file as text; a `ValueError` that names a file which is none."
-    try: return pd.read_csv(f, dtype=str, keep_default_na=False)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e: raise ValueError(f"{f.name} is no CSV file ({str(e).strip()}); save the sheet again") from None
 
 def read_ratings(
     files: Sequence[str | Path], # filled sheets, one a rater
