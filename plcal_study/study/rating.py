@@ -79,6 +79,7 @@ def _faults(name: str, d: pd.DataFrame, items: set[str], missing: bool) -> list[
     if not missing and (lost := [(u, q) for u in sorted(items) for q in ASKED if (u, q) not in there]): out.append(f"{name}: {len(lost)} rows are missing, the first {lost[0][0]}, {lost[0][1]}")
     return out
 
+# %% ../../nbs/study/39_rating.ipynb #471bbdb5
 def read_ratings(
     files: Sequence[str | Path], # filled sheets, one a rater
     key: str | Path,             # the key of the sheet
