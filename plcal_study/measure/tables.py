@@ -137,12 +137,12 @@ def _row(i: int) -> str: return f'row {i} (from 0)'
 
 def _parquet(path: Path, reading: Reading) -> _Table:
     "A Parquet file."
-    try: schema = pq.read_schema(path)
+    try: schema = (file := pq.ParquetFile(path)).schema_arrow
     except (pa.ArrowInvalid, OSError) as e:
         if isinstance(e, FileNotFoundError): raise
         raise ValueError(f"not a readable Parquet file: {str(e)[:200]}") from None
     def load(wanted, text):
-        try: return _flat(pq.read_table(path, columns=sorted({_top(n, schema.names) for n in wanted}), use_threads=False)).select(wanted)
+        try: return _flat(file.read(columns=sorted({_top(n, schema.names) for n in wanted}), use_threads=False)).select(wanted)
         except OSError as e: raise ValueError(f"not a readable Parquet file: {str(e)[:200]}") from None
     return _Table(_flat(schema.empty_table()).column_names, load, _row)
 
