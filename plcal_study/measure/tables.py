@@ -20,7 +20,7 @@ from .predictions import Predictions, probs_of
 from .records import FAULTS, SUBJECTS, Misread, Reading, conditions, finished, json_lines, useful
 
 # %% auto #0
-__all__ = ['ROLES', 'read_table']
+__all__ = ['ROLES', 'read_table', 'read_columns']
 
 # %% ../../nbs/measure/08_tables.ipynb #c7eea939
 ROLES = dict( # role → names that are taken for it unasked
@@ -468,3 +468,15 @@ def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, fi
     except ValueError as e:
         if 'uid must be unique' not in str(e): raise
         raise ValueError(_twice(w, uid, keep)) from None
+
+# %% ../../nbs/measure/08_tables.ipynb #6e29a4c6
+def read_columns(
+    source: Any, # a file (.csv, .tsv, .parquet, .jsonl), a data frame, an Arrow table or one split of a data set
+) -> list[dict[str, Any]]: # its rows, with ids as text
+    "Any table as records, for joining; raises `ValueError` with the file's name where it is none."
+    path = str(source) if isinstance(source, (str, Path)) else type(source).__name__
+    reading = Reading(path, 'table')
+    try:
+        t = _table(source, None, reading)
+        return t.load(t.names, {n for n in t.names if n.lower() in ROLES['uid']}).to_pylist()
+    except FAULTS as e: raise e if str(e).startswith(path) else reading.error(e) from None
