@@ -23,5 +23,5 @@ CASES = [
     ('words of no document', lambda: ladder.with_truth(graded(word=[0, 0, 0]), {}, world, np.arange(len(world.words) + 1)), ValueError, 'whose clusters are the documents, got none'),
     ('a measure that there is not', lambda: ladder.compare(ladder.pd.DataFrame(dict(size=['a'], seed=[0], definition=['raw'], kind=['all'])), 'beauty'), ValueError, "value must be one of n, accuracy"),
     ('tokens of another mode', lambda: ladder.token_row(graded()), ValueError, "needs predictions of mode 'tokens'"),
-    ('stories that are not there', lambda: ladder.stories('nowhere.json'), FileNotFoundError, 'they lie in data/stories.json of a checkout'),
+    ('stories that are not there', lambda: ladder.stories('nowhere.json'), FileNotFoundError, 'ours lie in data/stories.json of a checkout'),
 ]

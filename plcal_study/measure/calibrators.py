@@ -119,7 +119,14 @@ def _edge(z: np.ndarray, right: np.ndarray, b: float) -> str:
 def fit_temperature(
     p: Predictions, # split 'val'; with logits (n, k), which may be ragged, or with conf and correct alone
 ) -> Temperature:   # t in [0.001, 1000], float64
-    "Temperature of least NLL, by Newton on 1/T (Guo et al. 2017, sec. 4.2); `ValueError` if not val or a conf has one class."
+    """Temperature of least NLL, by Newton on 1/T (Guo et al. 2017, sec. 4.2); `ValueError` if not val or a conf has one class.
+
+    >>> import numpy as np
+    >>> from plcal_study.measure.predictions import from_logits
+    >>> p = from_logits(np.tile([2., 0.], (4, 1)), label=[0, 0, 0, 1], meta=dict(split='val')) # 0.88 sure, right in 3 of 4
+    >>> fit_temperature(p)(p).conf.round(3)
+    array([0.75, 0.75, 0.75, 0.75])
+    """
     if _val(p).logits is not None and p.label is not None: z, label, on = p.logits, p.label, 'logits'
     else:
         conf, correct = _both(p)
@@ -407,7 +414,14 @@ def cross_fit(
     folds: int = 5,                  # at least 2
     seed: int = 0,                   # draws the folds
 ) -> Predictions:                    # in the order of `p`; meta has method, and cross_fit = folds
-    "Each confidence from a calibrator fitted on the other folds; `ValueError` names the fold whose fit fails, e.g. where all are right."
+    """Each confidence from a calibrator fitted on the other folds; `ValueError` names the fold whose fit fails, e.g. where all are right.
+
+    >>> import numpy as np
+    >>> from plcal_study.measure.predictions import from_grades
+    >>> p = from_grades(conf=np.full(100, .9), correct=np.tile([1, 1, 1, 0], 25))
+    >>> cross_fit(p, fit_temperature)
+    Predictions(method=temperature, cross_fit=5: n = 100, accuracy 0.750, mean confidence 0.750)
+    """
     fold, parts = _folds(p, folds, seed), []
     for i in range(folds):
         try: calibrator = fit(select(p, fold != i, split='val'))

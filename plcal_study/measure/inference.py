@@ -105,7 +105,11 @@ def auroc_interval(
     cluster=None,        # (n,) str or int: what questions share; None: independent
     level: float = .95,  # of the interval, in (0, 1)
 ) -> Interval:           # in [0, 1], 0.5 is chance, higher is better
-    "AUROC with DeLong's interval on the logit scale, Obuchowski's if clustered; raises `ValueError` when all answers are right, or all wrong."
+    """AUROC with DeLong's interval on the logit scale, Obuchowski's if clustered; raises `ValueError` when all answers are right, or all wrong.
+
+    >>> print(auroc_interval(score=[.9, .8, .7, .4, .3], correct=[1, 1, 0, 1, 0]))
+    0.833 [0.152, 0.993]
+    """
     score, correct = check_scores(score, correct)
     _both(correct)
     codes, k = _clusters(cluster, len(correct))

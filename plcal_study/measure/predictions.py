@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 import json, os, tempfile
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy.special import softmax
 
 # %% auto #0
@@ -152,6 +149,7 @@ def _repeated(
     h = hash_of(names)
     s = np.sort(h)
     if not len(met := s[1:][s[1:] == s[:-1]]): return None
+    import pandas as pd # half of the time that this module would take to load, and seldom needed
     some = pd.Index(names[np.isin(h, met)])
     return next(iter(some[some.duplicated()]), None)
 
@@ -190,7 +188,12 @@ def from_logits(
     cluster=None,                  # (n,) str or int; None: each question by itself
     **scores: np.ndarray,          # (n,) each, any further score by name
 ) -> Predictions:
-    "Predictions of a model that scores every option; raises `ValueError` on wrong shapes, labels or non-finite scores."
+    """Predictions of a model that scores every option; raises `ValueError` on wrong shapes, labels or non-finite scores.
+
+    >>> p = from_logits([[2., 0., 1.], [0., 1., 0.]], label=[0, 2], meta=dict(model='mine'))
+    >>> p.correct, p.conf.round(2)
+    (array([ True, False]), array([0.67, 0.58]))
+    """
     logits, label = check_logits(logits, label)
     pred = np.nanargmax(logits, 1)
     conf = probs_of(logits)[np.arange(len(label)), pred]
@@ -205,7 +208,11 @@ def from_grades(
     cluster=None,                  # (n,) str or int; None: each question by itself
     **scores: np.ndarray,          # (n,) each, any further score by name
 ) -> Predictions:
-    "Predictions of which only a confidence and a grade are known, as in published results; raises `ValueError` on bad values."
+    """Predictions of which only a confidence and a grade are known, as in published results; raises `ValueError` on bad values.
+
+    >>> from_grades(conf=[.9, .6, .6], correct=[1, 1, 0], meta=dict(model='mine', task='quiz'))
+    Predictions(model=mine, task=quiz: n = 3, accuracy 0.667, mean confidence 0.700)
+    """
     conf, correct = check_pairs(conf, correct)
     uid = np.arange(len(conf)) if uid is None else uid
     return Predictions(dict(meta or {}), uid, correct, conf, scores=scores, cluster=cluster)
@@ -230,6 +237,7 @@ def pair(
     "Two models on the same questions; raises `ValueError` if one has a question that the other lacks, or they disagree on a label."
     if len(odd := np.setxor1d(a.uid, b.uid)):
         raise ValueError(f"both must answer the same questions; {len(odd)} are in one only, e.g. {str(odd[0])!r}; select the common uids first")
+    import pandas as pd
     b = select(b, pd.Index(b.uid).get_indexer(pd.Index(a.uid)))
     if a.label is not None and b.label is not None and (a.label != b.label).any():
         raise ValueError(f"label differs for question {str(a.uid[a.label != b.label][0])!r}; were the options shuffled?")
@@ -262,6 +270,7 @@ def save(
     path: str | Path, # a .parquet file, made or replaced
 ) -> Path:
     "Write predictions to Parquet, whole or not at all."
+    import pyarrow as pa, pyarrow.parquet as pq
     cols: dict[str, Any] = dict(uid=p.uid, correct=p.correct, conf=p.conf, label=p.label, cluster=p.cluster)
     if p.logits is not None: cols['logits'] = pa.FixedSizeListArray.from_arrays(pa.array(p.logits.ravel()), p.logits.shape[1])
     cols |= {f'score:{k}': v for k, v in p.scores.items()}
@@ -274,6 +283,7 @@ def load(
     path: str | Path, # a .parquet file written by `save`
 ) -> Predictions:
     "Read what `save` wrote; a file of another kind, or a damaged one, raises `ValueError`."
+    import pyarrow as pa, pyarrow.parquet as pq
     try: t = pq.read_table(path, use_threads=False)
     except (pa.ArrowInvalid, OSError) as e:
         if isinstance(e, FileNotFoundError): raise

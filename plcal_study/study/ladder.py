@@ -16,6 +16,7 @@ import pandas as pd
 import plcal_study
 from ..lm import facts, testbed
 from ..lm.examples import Examples, Task, sample
+from ..lm.tasks import own_data
 from ..measure.calibrators import cross_fit, fit_isotonic
 from ..measure.inference import auroc_interval, holm, mean_difference
 from ..measure.metrics import auroc, brier_top, conf_gap, ece, ece_null, grouping_loss, nll, true_calibration_error, true_ece
@@ -303,11 +304,11 @@ def evidence(
 REAL = ('stories260K', 'TinyStories-656K')
 
 def stories(
-    file: str | Path | None = None, # None: data/stories.json of the checkout
+    file: str | Path | None = None, # None: stories.json of the project's own data
 ) -> list[str]:
-    "Stories in the manner of TinyStories, ours; raises `FileNotFoundError` outside of a checkout."
-    path = Path(file) if file else Path(plcal_study.__file__).resolve().parents[1] / 'data' / 'stories.json'
-    if not path.is_file(): raise FileNotFoundError(f"no stories at {path.name}: they lie in data/stories.json of a checkout of the repository")
+    "Stories in the manner of TinyStories, ours; raises `FileNotFoundError` for a file that is not there."
+    path = Path(file) if file else own_data('stories.json')
+    if not path.is_file(): raise FileNotFoundError(f"no stories at {path.name}: ours lie in data/stories.json of a checkout, and in the installed package")
     return json.loads(path.read_text())['stories']
 
 # %% ../../nbs/study/52_ladder.ipynb #2db019b1

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
-import hashlib, json, os, re, tempfile
+import hashlib, importlib, importlib.util, json, os, re, subprocess, tempfile
 import numpy as np
 import pandas as pd
+import plcal_study
+from ..lm.tasks import own_data
 from ..measure.predictions import atomic_write
 from . import plaut2024, q5, q6
 from .claims import judge
@@ -18,19 +20,21 @@ from .data import dataset, get
 from .plaut2024 import Cohort, read
 from .published import ledger, published
 from .readers import readings, truth, write_results
+from .runs import SCALES, run_grid, workers_here
 if TYPE_CHECKING: from pandas.io.formats.style import Styler # needs jinja2, which comes with jupyter
 
 # %% auto #0
-__all__ = ['PAGES', 'ROOT', 'SITE', 'records_dir', 'write_records', 'read_record', 'about', 'read_verdicts', 'show', 'difference',
-           'write_trained', 'published_cohort', 'testbed_cohort', 'against_truth', 'make_records', 'plain', 'run_page']
+__all__ = ['PAGES', 'ROOT', 'SITE', 'DRIVE', 'records_dir', 'write_records', 'read_record', 'about', 'read_verdicts', 'show',
+           'difference', 'write_trained', 'published_cohort', 'testbed_cohort', 'against_truth', 'make_records',
+           'plain', 'run_page', 'prepare']
 
 # %% ../../nbs/study/60_pages.ipynb #b5133b74
 PAGES = {'q1': 'research/q1_training.ipynb', 'q2': 'research/q2_methods.ipynb', 'q3': 'research/q3_pretraining.ipynb', 'q4': 'research/q4_alignment.ipynb', 'q5': 'research/q5_msp.ipynb', 'q6': 'research/q6_abstention.ipynb', 'q7': 'research/q7_validation.ipynb'} # file of each page, under nbs/
 ROOT = Path(__file__).resolve().parents[2] if '__file__' in globals() else Path.cwd().parents[1] # the checkout, if this is one
 
 def records_dir() -> Path:
-    "The folder of records that pages read: `PLCAL_RECORDS`, else data/records of the checkout; raises `FileNotFoundError` if there is none."
-    folder = Path(os.environ.get('PLCAL_RECORDS') or ROOT / 'data' / 'records')
+    "The folder of records that pages read: `PLCAL_RECORDS`, else those of the site, which a checkout and a wheel both have; raises `FileNotFoundError` if there is none."
+    folder = Path(os.environ.get('PLCAL_RECORDS') or own_data('records'))
     if folder.is_dir(): return folder
     raise FileNotFoundError(f"no records at {folder}; make them with `plcal study --out DIR` and set PLCAL_RECORDS to DIR/records")
 
@@ -220,3 +224,64 @@ def run_page(
     path = Path(out) / f'{source.stem}.html'
     atomic_write(path, export.from_notebook_node(_alone(nb))[0])
     return path
+
+# %% ../../nbs/study/60_pages.ipynb #c0d19625
+DRIVE = Path('/content/drive/MyDrive') # where Colab mounts a user's Drive
+
+def _keep(folder: str | Path | None) -> Path:
+    "Where the results of notebooks are kept: where one says, else on Drive, else beside the notebook."
+    return Path(folder) if folder else DRIVE / 'plcal' if DRIVE.is_dir() else Path('results')
+
+def _gpu() -> str:
+    "The GPUs here, in words."
+    ask = ['nvidia-smi', '--query-gpu=name,memory.total', '--format=csv,noheader']
+    try: said = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError): return 'no GPU'
+    return 'GPU: ' + ('; '.join(said.split('\n')).strip('; ') or 'none')
+
+def _bar(name: str) -> Callable:
+    "A progress bar around a loop."
+    from tqdm import tqdm
+    return lambda items: tqdm(items, desc=name, mininterval=1)
+
+# %% ../../nbs/study/60_pages.ipynb #b49ab781
+def _published(records: Path) -> None:
+    "The records of q5 and q6, unless they are there."
+    made = about(records)['scale'] if (records / 'about.json').is_file() else None
+    if made == 'published results': return
+    cohort, known = published_cohort(), None
+    if cohort is None:
+        print('The published results are neither here nor to be fetched (`plcal data get plaut2024` says why): readers of the TESTBED stand in for them.')
+        if made: return
+        cohort, known = testbed_cohort()
+    make_records(records, cohort, known, progress=_bar)
+
+def _trained(page: str, scale: str, out: Path) -> None:
+    "The cells of a question that trains models, those that are not done yet, and its records."
+    if missing := [m for m in ('torch', 'transformers') if importlib.util.find_spec(m) is None]:
+        raise ImportError(f"{page} trains models, and {missing[0]} is missing; pip install 'plcal_study[lm]', or set SCALE = '' to see the records of the site")
+    question = importlib.import_module(f"plcal_study.study.{'ladder' if page == 'q5' else page}")
+    summary = run_grid(question.grid(scale), question.work, out, workers_here(), question.cost)
+    print(f'{page} at scale {scale}: {summary}')
+    if summary.code: print(f'Some cells failed, and the page does without them: `plcal status --out {out}` says why; this cell tries them again.')
+    if write_trained(question, out, scale) is None: raise RuntimeError(f"no cell of {page} is finished at scale {scale!r}, so there is nothing to show; `plcal status --out {out}` says why")
+
+# %% ../../nbs/study/60_pages.ipynb #50209525
+def prepare(
+    page: str,                        # a key of `PAGES`
+    scale: str = '',                  # '': the records of the site; 'smoke', 'laptop', 'colab' or 'paper': run it here
+    folder: str | Path | None = None, # of the results; None: plcal on Drive if that is mounted, else results
+) -> Path:                            # the records
+    "Make ready what a page reads and point `PLCAL_RECORDS` at it, saying on what machine and where it lies; raises `ValueError` for a page or scale that does not exist."
+    if page not in PAGES: raise ValueError(f"page must be one of {', '.join(PAGES)}, got {page!r}")
+    if scale not in ('', *SCALES): raise ValueError(f"SCALE must be '' for the records of the site, or one of {', '.join(SCALES)}, got {scale!r}")
+    print(f'plcal_study {plcal_study.__version__}, {_gpu()}')
+    if scale:
+        out = (_keep(folder) / f'{page}-{scale}').resolve()
+        print(f'results: {out}; what is finished there is not done again')
+        if page in ('q5', 'q6'): _published(out / 'records')
+        if page != 'q6': _trained(page, scale, out)
+    records = out / 'records' if scale else own_data('records')
+    print(f'this page reads {records}' if scale else 'this page reads the records of the site; to run its question here, set SCALE')
+    os.environ['PLCAL_RECORDS'] = str(records)
+    return records
