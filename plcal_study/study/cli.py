@@ -5,10 +5,12 @@
 # %% ../../nbs/study/62_cli.ipynb #71557178
 from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
-import argparse, importlib, importlib.util, itertools, os, sys
+from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from functools import partial
+import argparse, importlib, importlib.util, itertools, json, math, os, sys, traceback, warnings
 import plcal_study
 from .runs import SCALES, clock, plan, run_grid, status, wall, workers_here
 if TYPE_CHECKING: # the other parts are loaded when they are used, so that `plcal --help` is quick
@@ -18,12 +20,13 @@ if TYPE_CHECKING: # the other parts are loaded when they are used, so that `plca
     from plcal_study.study.plaut2024 import Cohort
 
 # %% auto #0
-__all__ = ['MANUAL', 'QUESTIONS', 'main']
+__all__ = ['MANUAL', 'QUESTIONS', 'REPORT', 'main']
 
 # %% ../../nbs/study/62_cli.ipynb #f55bfda2
 MANUAL = """\
 plcal: calibration of language models, measured and reproduced.
 
+  plcal doctor                     what is installed, which device, which data, what each scale would cost here
   plcal data list                  data sets: whose, which licence, whether they are here
   plcal data get NAME              fetch one from its public place at a pinned revision, and check it
   plcal extract --model M --task T ask a model, from the hub, a folder or an endpoint, and keep every score of every answer
@@ -45,23 +48,73 @@ What it has read is kept: the same command goes on. Its files are Parquet, one a
 Where data are looked for: --data-dir, then the folder named by PLCAL_DATA, then the user's cache.
 Without data and without a network, `plcal study` runs on readers of the testbed, whose truth is known, and says so.
 
-Exit status: 0 done, 1 the input or the data are at fault (the message says how), 2 wrong usage, 130 interrupted.
+Every part knows these, before its name or after it:
+  --quiet      results and errors only        --json    one JSON object on stdout, all else on stderr
+  --debug      errors with their traceback    --data-dir DIR
+
+Completion of words, here for bash (zsh and tcsh likewise); put the line into ~/.bashrc to keep it:
+  eval "$(plcal --print-completion bash)"
+
+Exit status:
+  0    done
+  1    the input, the data or the installation are at fault, or cells failed; the message says what to do
+  2    wrong usage
+  70   a fault of plcal itself; with --debug the same command shows where
+  130  interrupted; what was written is whole, and the same command goes on
+  141  whatever read the output has gone away
 """
+
+# %% ../../nbs/study/62_cli.ipynb #02f96006
+def _common(nothing, off) -> argparse.ArgumentParser: # values when an option is not given
+    "The options of every part."
+    x = argparse.ArgumentParser(add_help=False)
+    x.add_argument('--data-dir', type=Path, metavar='DIR', default=nothing, help='folder of raw data sets, read first')
+    x.add_argument('--quiet', action='store_true', default=off, help='results and errors only: no progress, no chatter')
+    x.add_argument('--json', action='store_true', default=off, help='one JSON object on stdout; all else goes to stderr')
+    x.add_argument('--debug', action='store_true', default=off, help='show the traceback of an error')
+    return x
+
+class _Completion(argparse.Action):
+    "--print-completion: a path is completed as a folder or a file, a list by its first word."
+    def __call__(self, parser, namespace, values, option_string=None):
+        import shtab
+        for action in _actions(parser):
+            if action.dest == 'command': action.help = 'command'
+            elif action.type is Path or action.metavar == 'NAME_OR_FOLDER': vars(action)['complete'] = shtab.FILE if 'FILE' in str(action.metavar) else shtab.DIRECTORY
+            elif action.metavar in (known := _words()): action.choices = known[str(action.metavar)]
+        print(shtab.complete(parser, values))
+        parser.exit()
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    "Every option and argument, of its parts too."
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction): # several names may be one part
+            for part in {id(p): p for p in action.choices.values()}.values(): yield from _actions(part)
+
+def _words() -> dict[str, list[str]]: # as an option is shown → words
+    "What completes an option whose words are no `choices`."
+    from plcal_study.lm.prompts import PROMPTS
+    from plcal_study.lm.tasks import TASKS
+    from plcal_study.study.data import DATASETS
+    return {'NAME': list(DATASETS), 'T[,T…]': sorted(TASKS), 'P[,P…]': sorted(PROMPTS)}
 
 # %% ../../nbs/study/62_cli.ipynb #e0a71203
 def _parser() -> argparse.ArgumentParser:
     "The options of every part of the command."
     shape = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser('plcal', description=MANUAL, formatter_class=shape, usage='plcal [--version] COMMAND …')
+    top = argparse.ArgumentParser('plcal', description=MANUAL, formatter_class=shape, usage='plcal [--version] COMMAND …', parents=[_common(None, False)])
     top.add_argument('--version', action='version', version=f'plcal_study {plcal_study.__version__}')
+    top.add_argument('--print-completion', action=_Completion, choices=['bash', 'zsh', 'tcsh'], help='print what a shell needs to complete words of plcal')
     parts = top.add_subparsers(dest='command', required=True, metavar='COMMAND', help=argparse.SUPPRESS, prog='plcal')
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument('--data-dir', type=Path, metavar='DIR', help='folder of raw data sets, read first')
+    shared = _common(argparse.SUPPRESS, argparse.SUPPRESS) # not said again after the command: as said before it
 
+    doctor = parts.add_parser('doctor', parents=[shared], help='what is here, what is missing, what a scale would cost')
+    doctor.add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='where results would go; default: %(default)s')
+    doctor.add_argument('--workers', type=int, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
     data = parts.add_parser('data', help='list or fetch data sets').add_subparsers(dest='action', required=True, metavar='list|get')
     data.add_parser('list', parents=[shared], help='what there is, and whether it is here')
-    get = data.add_parser('get', parents=[shared], help='fetch one, and check it')
-    get.add_argument('name')
+    data.add_parser('get', parents=[shared], help='fetch one, and check it').add_argument('name', metavar='NAME')
 
     rep = parts.add_parser('reproduce', parents=[shared], help='recompute the tables of a paper')
     rep.add_argument('paper', choices=['plaut2024'])
@@ -90,7 +143,7 @@ def _training(parts, shared: argparse.ArgumentParser) -> None:
     run.add_argument('--dry-run', action='store_true', help='list each cell with its estimated cost, and do nothing')
     run.add_argument('--workers', type=int, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
     run.add_argument('--only', metavar='PART', help='one part of the grid; no records are written')
-    parts.add_parser('status', help='what is trained and what is not').add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='of one run, or of many; default: %(default)s')
+    parts.add_parser('status', parents=[shared], help='what is trained and what is not').add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='of one run, or of many; default: %(default)s')
 
 # %% ../../nbs/study/62_cli.ipynb #0cbf0482
 _MODES = ('letters', 'options', 'answer', 'permuted', 'cloze', 'tokens')
@@ -133,49 +186,52 @@ def _extraction(parts, shared: argparse.ArgumentParser) -> None:
     _machine(x)
 
 # %% ../../nbs/study/62_cli.ipynb #cafa7559
-def _data(a: argparse.Namespace) -> None:
+def _data(a: argparse.Namespace) -> dict:
     "plcal data list | get."
     from plcal_study.study.data import DATASETS, data_dir, get, locate
     if a.action == 'get':
-        print(f'{a.name} is at {get(a.name, a.data_dir)}')
-        return
-    folder = data_dir(a.data_dir)
-    print(f'data folder: {folder}\n')
+        print(f'{a.name} is at {(at := get(a.name, a.data_dir, progress=not a.quiet))}')
+        return dict(name=a.name, at=at)
+    folder, sets = data_dir(a.data_dir), []
+    if not a.quiet: print(f'data folder: {folder}\n')
     for d in DATASETS.values():
-        at = locate(folder / d.name, d.inside)
+        place = locate(folder / d.name, d.inside)
         print(f"{d.name:12} {d.title}\n{'':12} {d.licence} licence, revision {d.revision[:7]}, {d.url}")
-        print(f"{'':12} {f'here: {at}' if at else f'not here; fetch it with: plcal data get {d.name}'}\n")
+        print(f"{'':12} {f'here: {place}' if place else f'not here; fetch it with: plcal data get {d.name}'}\n")
+        sets.append(dict(name=d.name, title=d.title, licence=d.licence, revision=d.revision, url=d.url, at=place))
+    return dict(folder=folder, datasets=sets)
 
 # %% ../../nbs/study/62_cli.ipynb #1428aab3
-def _bar(name: str) -> Callable:
+def _bar(name: str, quiet: bool = False) -> Callable:
     "A progress bar with the time left, around a loop whose length is known."
     from tqdm import tqdm
-    return lambda items: tqdm(items, desc=name, mininterval=.5, file=sys.stderr)
+    return lambda items: tqdm(items, desc=name, mininterval=.5, file=sys.stderr, disable=quiet)
 
-def _counter(name: str) -> Callable:
+def _counter(name: str, quiet: bool = False) -> Callable:
     "The same for work that reports how much of it is done."
     from tqdm import tqdm
     bars: list[tqdm] = []
     def step(done: int, total: int) -> None:
-        if not bars: bars.append(tqdm(total=total, desc=name, mininterval=.5, file=sys.stderr))
+        if not bars: bars.append(tqdm(total=total, desc=name, mininterval=.5, file=sys.stderr, disable=quiet))
         bars[0].update(done - bars[0].n)
         if done == total: bars[0].close()
     return step
 
-def _reproduce(a: argparse.Namespace) -> None:
+def _reproduce(a: argparse.Namespace) -> dict:
     "plcal reproduce plaut2024."
     from plcal_study.study.plaut2024 import read, reproduce
     from plcal_study.study.published import tally
-    done = reproduce(a.data_dir, a.out, progress=_counter('bootstrap intervals'))
-    print(tally(done.ledger).to_string())
+    done = reproduce(a.data_dir, a.out, progress=_counter('bootstrap intervals', a.quiet))
+    print((counts := tally(done.ledger)).to_string())
     equal = (done.ledger.status == 'equal').sum()
     print(f"\n{equal:,} of {len(done.ledger):,} published cells are equal at the printed digit"
           f"{'' if done.pinned else '; the data are NOT those of the pinned revision'}")
     if not a.no_figures:
         from plcal_study.study.figures import draw_paper
-        draw_paper(read(data=a.data_dir), done.cells, a.out / 'figures', _bar('figures'))
-        print(f"figures: {a.out / 'figures'}")
-    print(f"ledger: {a.out / 'ledger.csv'}\ntables: {a.out}")
+        draw_paper(read(data=a.data_dir), done.cells, a.out / 'figures', _bar('figures', a.quiet))
+        if not a.quiet: print(f"figures: {a.out / 'figures'}")
+    if not a.quiet: print(f"ledger: {a.out / 'ledger.csv'}\ntables: {a.out}")
+    return dict(paper=a.paper, cells=len(done.ledger), equal=equal, pinned=done.pinned, tables=counts.to_dict('index'), ledger=a.out / 'ledger.csv', figures=None if a.no_figures else a.out / 'figures', out=a.out)
 
 # %% ../../nbs/study/62_cli.ipynb #f85bfa67
 def _cohort(a: argparse.Namespace) -> tuple[Cohort, pd.DataFrame | None]: # and the truth, of one from the testbed
@@ -183,47 +239,56 @@ def _cohort(a: argparse.Namespace) -> tuple[Cohort, pd.DataFrame | None]: # and 
     from plcal_study.study.pages import published_cohort, testbed_cohort
     cohort = None if a.testbed else published_cohort(a.data_dir)
     if cohort is not None:
-        print(f'cohort: published results, {cohort}' + ('' if cohort.pinned else '; NOT those of the pinned revision'))
+        if not a.quiet: print(f'cohort: published results, {cohort}' + ('' if cohort.pinned else '; NOT those of the pinned revision'))
         return cohort, None
     why = 'as asked' if a.testbed else 'the published results are neither here nor to be fetched: see `plcal data list`'
-    print(f'cohort: readers of the TESTBED, with known truth ({why}). No number below is about a real model.')
+    if not a.quiet: print(f'cohort: readers of the TESTBED, with known truth ({why}). No number below is about a real model.')
     return testbed_cohort()
 
 # %% ../../nbs/study/62_cli.ipynb #69004efe
-def _study(a: argparse.Namespace) -> int:
+def _study(a: argparse.Namespace) -> dict:
     "plcal study."
-    from plcal_study.study.claims import p_text
     from plcal_study.study.pages import PAGES, about, make_records, read_record, run_page
     cohort, known = _cohort(a)
     folder = a.out if a.records_only else a.out / 'records'
-    make_records(folder, cohort, known, progress=_bar)
-    if about(folder)['scale'] == 'testbed':
-        t = read_record('truth', folder)
-        print(f"\nreaders of the TESTBED: the verdicts show that the machinery runs, and say nothing of real models.\nthe 95% interval holds the true AUROC in {t.covered.sum()} of {len(t)} cells")
-    else:
-        equal = (read_record('ledger', folder).status == 'equal').sum()
-        print(f"\nledger: {equal:,} of {len(read_record('ledger', folder)):,} published cells equal at the printed digit")
-    for v in read_record('verdicts', folder).itertuples():
-        print(f'  {v.verdict:11} {v.text}\n{"":14}{v.effect} {v.estimate:.3f} [{v.lo:.3f}, {v.hi:.3f}], p (Holm) {p_text(v.p_holm)}, n = {v.n} {v.unit}')
+    make_records(folder, cohort, known, progress=partial(_bar, quiet=a.quiet))
+    scale, verdicts = about(folder)['scale'], read_record('verdicts', folder)
+    print('\n' + _grounds(folder, scale))
+    _verdicts(verdicts)
+    said = dict(exit=0, cohort=scale, pinned=cohort.pinned, records=folder, verdicts=verdicts.to_dict('records'))
     if a.records_only:
-        print(f'\nrecords: {folder}')
-        return 0
-    code = _trained(a, folder)
+        if not a.quiet: print(f'\nrecords: {folder}')
+        return said
+    runs = _trained(a, folder)
     from plcal_study.study.figures import draw_all
-    draw_all(folder, a.out / 'figures', _bar('figures'))
-    pages = [run_page(page, folder, a.out / 'pages') for page in _bar('pages')([p for p in PAGES if any(folder.glob(f'{p}_*.csv'))])]
+    draw_all(folder, a.out / 'figures', _bar('figures', a.quiet))
+    pages = [run_page(page, folder, a.out / 'pages') for page in _bar('pages', a.quiet)([p for p in PAGES if any(folder.glob(f'{p}_*.csv'))])]
     print('\nThe results lie in', a.out.resolve(), *(f'\n  {p.relative_to(a.out)}' for p in pages), '\n  figures/  records/')
-    return code
+    return said | dict(exit=max([r['exit'] for r in runs.values()], default=0), out=a.out.resolve(), pages=pages, questions=runs)
 
-def _trained(a: argparse.Namespace, folder: Path) -> int:
+def _grounds(folder: Path, scale: str) -> str:
+    "What the verdicts of q5 and q6 rest on."
+    from plcal_study.study.pages import read_record
+    if scale == 'testbed':
+        t = read_record('truth', folder)
+        return f"readers of the TESTBED: the verdicts show that the machinery runs, and say nothing of real models.\nthe 95% interval holds the true AUROC in {t.covered.sum()} of {len(t)} cells"
+    led = read_record('ledger', folder)
+    return f"ledger: {(led.status == 'equal').sum():,} of {len(led):,} published cells equal at the printed digit"
+
+def _verdicts(verdicts: pd.DataFrame) -> None:
+    "Each verdict, with its effect."
+    from plcal_study.study.claims import p_text
+    for v in verdicts.itertuples(): print(f'  {v.verdict:11} {v.text}\n{"":14}{v.effect} {v.estimate:.3f} [{v.lo:.3f}, {v.hi:.3f}], p (Holm) {p_text(v.p_holm)}, n = {v.n} {v.unit}')
+
+def _trained(a: argparse.Namespace, folder: Path) -> dict[str, dict]: # question → what became of it
     "The questions that train models, at the scale asked for; their records go beside the others."
-    code = 0
+    done = {}
     for name in QUESTIONS:
         own = _parser().parse_args(['run', name, '--scale', a.scale, '--out', str(a.out / f'{name}-{a.scale}'), '--records', str(folder)])
-        own.data_dir = a.data_dir
-        try: code |= _run(own)
+        own.data_dir, own.quiet = a.data_dir, a.quiet
+        try: done[name] = _run(own)
         except ImportError as e: print(f'\n{e}; its page is left out')
-    return code
+    return done
 
 # %% ../../nbs/study/62_cli.ipynb #2a1bfe6b
 _LM = ('torch', 'transformers', 'datasets', 'accelerate', 'peft', 'safetensors', 'tokenizers') # of the extra lm
@@ -263,42 +328,46 @@ def _data_at(folder: Path | None) -> Iterator[None]:
         if before is not None: os.environ['PLCAL_DATA'] = before
         elif folder: del os.environ['PLCAL_DATA']
 
-def _run(a: argparse.Namespace) -> int:
+def _run(a: argparse.Namespace) -> dict:
     "plcal run."
     with _data_at(a.data_dir): return _run_there(a)
 
-def _run_there(a: argparse.Namespace) -> int:
+def _run_there(a: argparse.Namespace) -> dict:
     "plcal run, where the data folder is known."
     q, runs = _grid(a)
+    out, said = a.out or Path('results') / f'{a.question}-{a.scale}', dict(question=a.question, scale=a.scale)
     if a.dry_run:
-        _list(plan(runs, q.cost), a.workers)
-        return 0
+        _list(cells := plan(runs, q.cost), a.workers)
+        return said | dict(cells=cells.to_dict('records'), workers=a.workers, seconds=cells.seconds.sum(), wall=wall(cells.seconds, a.workers))
     if missing := [m for m in _LM[:2] if importlib.util.find_spec(m) is None]: raise _without(a.question, missing[0])
-    out = a.out or Path('results') / f'{a.question}-{a.scale}'
-    summary = run_grid(runs, q.work, out, a.workers, q.cost)
-    print(f'{a.question} at scale {a.scale}: {summary}\nruns: {out / "runs"}')
+    summary, records = run_grid(runs, q.work, out, a.workers, q.cost, progress=not a.quiet), None
+    print(f'{a.question} at scale {a.scale}: {summary}')
+    if not a.quiet: print('runs:', out / 'runs')
     if summary.code: print(f'some cells failed, and the records do without them: see `plcal status --out {out}`; the same command tries them again')
     if a.only is None:
         from plcal_study.study.pages import write_trained
-        print('records:', write_trained(q, out, a.scale, a.records) or 'none, as no cell is done')
-    return summary.code
+        records = write_trained(q, out, a.scale, a.records)
+        if not a.quiet: print('records:', records or 'none, as no cell is done')
+    return said | asdict(summary) | dict(exit=summary.code, runs=out / 'runs', records=records)
 
 # %% ../../nbs/study/62_cli.ipynb #d58ee219
 _STATES = ['done', 'running', 'partial', 'failed', 'damaged', 'waiting']
 
-def _status(a: argparse.Namespace) -> int:
+def _status(a: argparse.Namespace) -> dict:
     "plcal status: a table by part of every folder of results, and what went wrong."
+    found = []
     folders = sorted(p.parent for p in [*a.out.glob('runs'), *a.out.glob('*/runs')]) or [a.out]
     for out in folders:
         t = status(out).fillna({'question': '?', 'scale': '?', 'part': '?'})
+        found.append(dict(out=out, cells=t.to_dict('records'), records=out / 'records' if (out / 'records').is_dir() else None))
         t['state'] = t.state.astype('category').cat.set_categories(_STATES)
         by = ['question', 'scale', 'part']
         counts = t.groupby([*by, 'state'], observed=False, sort=False).size().unstack('state')[_STATES]
         counts = counts[counts.sum(axis=1) > 0].assign(time=t.groupby(by, sort=False).seconds.sum().map(clock))
         print(f'{out}: {(t.state == "done").sum():,} of {len(t):,} cells done\n\n{counts.reset_index().to_string(index=False)}\n')
         for r in t[t.error != ''].itertuples(): print(f'{r.state}: {r.id} {r.part} {r.task or ""} {r.model or ""} {r.settings or ""}'.rstrip() + f'\n  {r.error}')
-        print(f'runs: {out / "runs"}\nrecords: {out / "records"}' if (out / 'records').is_dir() else f'runs: {out / "runs"}\nrecords: none yet', end='\n\n')
-    return 0
+        if not a.quiet: print(f'runs: {out / "runs"}\nrecords: {found[-1]["records"] or "none yet"}', end='\n\n')
+    return dict(folders=found)
 
 # %% ../../nbs/study/62_cli.ipynb #d581b089
 def _opened(a: argparse.Namespace, check: Sequence[str]): # a Scorer or an Endpoint
@@ -308,60 +377,122 @@ def _opened(a: argparse.Namespace, check: Sequence[str]): # a Scorer or an Endpo
     if a.api_base: return Endpoint(a.api_base, a.model, chat=not a.api_completions, top=a.top, workers=a.workers)
     return open_model(a.model, a.dtype, a.revision, a.device, a.batch_tokens, check)
 
-def _summary(key: str, p: Predictions) -> str:
-    "A line on some predictions, with interval and null."
+def _numbers(p: Predictions) -> dict[str, Any]:
+    "What some predictions come to, with interval and null; no AUROC where nearly all answers are right, or wrong."
     from plcal_study.measure.inference import auroc_interval
     from plcal_study.measure.metrics import ece, ece_null
-    null = ece_null(p.conf, p.correct, draws=200)
-    rank = f', AUROC {auroc_interval(p.conf, p.correct)}' if 1 < p.correct.sum() < len(p) - 1 else ''
-    return f'{key:9} n = {len(p):,}, accuracy {p.correct.mean():.3f}, mean confidence {p.conf.mean():.3f}, ECE15 {ece(p.conf, p.correct):.3f} (a calibrated model: {null.mean:.3f}){rank}'
+    ranks = auroc_interval(p.conf, p.correct) if 1 < p.correct.sum() < len(p) - 1 else None
+    return dict(n=len(p), accuracy=p.correct.mean(), conf=p.conf.mean(), ece15=ece(p.conf, p.correct), ece15_null=ece_null(p.conf, p.correct, draws=200).mean) | (dict(auroc=ranks.estimate, auroc_lo=ranks.lo, auroc_hi=ranks.hi) if ranks else {})
+
+def _summary(key: str, r: dict[str, Any]) -> str: # `r`: of `_numbers`
+    "The same as a line."
+    rank = f', AUROC {r["auroc"]:.3f} [{r["auroc_lo"]:.3f}, {r["auroc_hi"]:.3f}]' if 'auroc' in r else ''
+    return f'{key:9} n = {r["n"]:,}, accuracy {r["accuracy"]:.3f}, mean confidence {r["conf"]:.3f}, ECE15 {r["ece15"]:.3f} (a calibrated model: {r["ece15_null"]:.3f}){rank}'
 
 # %% ../../nbs/study/62_cli.ipynb #eddcfec6
-def _extract(a: argparse.Namespace) -> int:
+def _extract(a: argparse.Namespace) -> dict:
     "plcal extract."
     if missing := [m for m in _LM[:2] if importlib.util.find_spec(m) is None]: raise ImportError(f"extract reads models, and {missing[0]} is missing; pip install 'plcal_study[lm]'")
-    from plcal_study.lm.api import EndpointError
-    from plcal_study.lm.extraction import estimate, extract
     from plcal_study.lm.tasks import load_task
     tasks = [load_task({'arc': 'arc_challenge'}.get(t, t), a.data_dir) for t in a.task]
     try: asked = [t[a.split] for t in tasks]
     except KeyError as e: raise ValueError(e.args[0]) from None
-    reader = _opened(a, list(asked[0].a[:32]))
-    failed, seconds = 0, 0.
-    for task, prompt, shots in itertools.product(tasks, a.prompt, a.shots):
-        how = dict(mode=a.mode, prompt=prompt, shots=shots, split=a.split, limit=a.limit, seed=a.seed, draw=a.draw, chat=a.chat, truncate=a.truncate, p_true=a.p_true, max_tokens=a.max_tokens, window=a.window, stride=a.stride)
-        title = f'{task.name}, {prompt or "its own"} prompt, {shots} shots, {a.mode}'
-        try:
-            if a.dry_run: seconds += _cost(title, estimate(reader, task, **how))
-            else: print(title, *('  ' + _summary(k, p) for k, p in extract(reader, task, out=a.out, name=a.name, **how).items()), sep='\n')
-        except EndpointError: raise
-        except (ValueError, MemoryError) as e: # the others go on
-            failed += 1
-            print(f'plcal: {title}: {e}', file=sys.stderr)
-    if a.dry_run: print('nothing was written' if a.api_base else f'about {clock(seconds)} in all; nothing was written')
-    elif a.out.exists(): print(f'predictions: {a.out}')
-    return int(failed > 0)
+    reader, done = _opened(a, list(asked[0].a[:32])), []
+    for task, prompt, shots in itertools.product(tasks, a.prompt, a.shots): done.append(dict(task=task.name, prompt=prompt, shots=shots, mode=a.mode) | _asked(a, reader, task, prompt, shots))
+    if a.dry_run: print('nothing was written' if a.api_base else f'about {clock(sum(d.get("seconds") or 0 for d in done))} in all; nothing was written')
+    elif a.out.exists() and not a.quiet: print(f'predictions: {a.out}')
+    return dict(exit=int(any('error' in d for d in done)), out=a.out, asked=done)
 
-def _cost(title: str, e) -> float: # seconds
+def _asked(a: argparse.Namespace, reader, task, prompt: str | None, shots: int) -> dict[str, Any]: # the numbers of each definition, the cost of a dry run, or an error
+    "One task under one prompt: done, and its numbers said. A fault is said too, and the others go on."
+    from plcal_study.lm.api import EndpointError
+    from plcal_study.lm.extraction import estimate, extract
+    how = dict(mode=a.mode, prompt=prompt, shots=shots, split=a.split, limit=a.limit, seed=a.seed, draw=a.draw, chat=a.chat, truncate=a.truncate, p_true=a.p_true, max_tokens=a.max_tokens, window=a.window, stride=a.stride)
+    title = f'{task.name}, {prompt or "its own"} prompt, {shots} shots, {a.mode}'
+    try:
+        if a.dry_run: return _cost(title, estimate(reader, task, **how))
+        rows = {k: _numbers(p) for k, p in extract(reader, task, out=a.out, name=a.name, progress=not a.quiet, **how).items()}
+    except EndpointError: raise
+    except (ValueError, MemoryError) as e:
+        print(f'plcal: {title}: {e}', file=sys.stderr)
+        return dict(error=str(e))
+    print(title, *('  ' + _summary(k, r) for k, r in rows.items()), sep='\n')
+    return dict(definitions=rows)
+
+def _cost(title: str, e) -> dict[str, Any]:
     "Say what an extraction would cost."
     known = e.seconds == e.seconds
     print(f'{title}: {e.questions:,} questions, {e.tokens:,} tokens' + (f', {e.memory / 1e9:.2f} GB, about {clock(e.seconds)}' if known else ' or so, by the number of characters'))
-    return e.seconds if known else 0.
+    return e._asdict()
+
+# %% ../../nbs/study/62_cli.ipynb #aaf42c5d
+def _doctor(a: argparse.Namespace) -> dict:
+    "plcal doctor: each finding with what to do; status 1 when something is broken."
+    from plcal_study.study.doctor import examine, line, prices, price_table
+    found, part = [], ''
+    for f in examine(a.out, a.data_dir):
+        found.append(f)
+        if a.quiet and f.state != 'fault': continue
+        if f.part != part: print(f"{part and chr(10)}{(part := f.part)}")
+        print(line(f), flush=True)
+    costs, why = prices(QUESTIONS)
+    if not a.quiet: print('\nwhat a scale would cost here\n' + (why or price_table(costs, a.workers, any(f.name == 'GPU' and f.state == 'ok' for f in found))))
+    broken = sum(f.state == 'fault' for f in found)
+    print(f'\n{broken} {"thing is" if broken == 1 else "things are"} broken: see FAULT above' if broken else '\nnothing is broken')
+    return dict(exit=int(broken > 0), findings=[f._asdict() for f in found], prices=costs, workers=a.workers)
+
+# %% ../../nbs/study/62_cli.ipynb #38a0209e
+REPORT = 'https://github.com/plcal-study/plcal_study/issues'
+
+def _plainly(value) -> Any:
+    "A value as JSON has it."
+    if isinstance(value, dict): return {str(k): _plainly(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)): return [_plainly(v) for v in value]
+    if isinstance(value, (str, bool, int)) or value is None: return value
+    if isinstance(value, Path): return str(value)
+    value = value.item() if type(value).__module__ == 'numpy' else value # of one element
+    return None if isinstance(value, float) and not math.isfinite(value) else value if isinstance(value, (str, bool, int, float)) else str(value)
+
+def _print_json(a: argparse.Namespace, code: int, **said) -> None:
+    print(json.dumps(dict(command=a.command, plcal_study=plcal_study.__version__, exit=code) | _plainly(said), indent=1))
+
+# %% ../../nbs/study/62_cli.ipynb #4e64e5ac
+@contextmanager
+def _manners(a: argparse.Namespace) -> Iterator[None]:
+    "Within, --json keeps stdout free, and --quiet keeps the libraries quiet."
+    with ExitStack() as stack:
+        if a.json: stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, 'w')) if a.quiet else sys.stderr))
+        if a.quiet:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter('ignore')
+        yield
+
+def _fault(e: BaseException, a: argparse.Namespace) -> int: # exit status
+    "What went wrong, in one line; with --debug its traceback before it."
+    if isinstance(e, BrokenPipeError): # `plcal … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    if a.debug: traceback.print_exception(e)
+    code, text = 1, str(e)
+    if isinstance(e, KeyboardInterrupt): code, text = 130, text or 'interrupted; what was written is whole, run the same command again'
+    elif isinstance(e, MemoryError): text = f"out of memory{text and ': '}{text}; ask for less at a time, e.g. fewer --workers"
+    elif not isinstance(e, (ValueError, OSError, ImportError)):
+        code, text = 70, f"unexpected {type(e).__name__}: {(text.strip().splitlines() or ['no message'])[-1]}; " + (f'report it at {REPORT}' if a.debug else f'run again with --debug, and report it at {REPORT}')
+    print(f'plcal: {text}', file=sys.stderr)
+    if a.json: _print_json(a, code, error=text)
+    return code
 
 # %% ../../nbs/study/62_cli.ipynb #0da934cc
 def main(
     argv: Sequence[str] | None = None, # arguments; None: those of the shell
 ) -> int:                              # exit status
-    "The `plcal` command: 0 done, 1 the input or the data are at fault, 2 wrong usage, 130 interrupted."
+    "The `plcal` command; its exit statuses stand in `MANUAL`."
     a = _parser().parse_args(argv)
-    parts: dict[str, Callable] = dict(data=_data, extract=_extract, reproduce=_reproduce, study=_study, run=_run, status=_status)
-    try: return parts[a.command](a) or 0
-    except KeyboardInterrupt as e:
-        print(f"plcal: {str(e) or 'interrupted; what was written is whole, run the same command again'}", file=sys.stderr)
-        return 130
-    except BrokenPipeError: # `plcal … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except (ValueError, OSError, ImportError) as e:
-        print(f'plcal: {e}', file=sys.stderr)
-        return 1
+    parts: dict[str, Callable] = dict(data=_data, doctor=_doctor, extract=_extract, reproduce=_reproduce, study=_study, run=_run, status=_status)
+    try:
+        with _manners(a): said = dict(parts[a.command](a) or {})
+        code = said.pop('exit', 0)
+        if a.json: _print_json(a, code, **said)
+        print(end='', flush=True) # a pipe that is gone is noticed here
+        return code
+    except (Exception, KeyboardInterrupt) as e: return _fault(e, a)
