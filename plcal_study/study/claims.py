@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
+import re
 import numpy as np
 import pandas as pd
 from ..measure.inference import holm
 
 # %% auto #0
-__all__ = ['Claim', 'decide', 'Evidence', 'judge', 'p_text', 'verdict_table']
+__all__ = ['Claim', 'decide', 'Evidence', 'judge', 'p_text', 'source_text', 'verdict_table']
 
 # %% ../../nbs/study/42_claims.ipynb #2a9e6878
 @dataclass(frozen=True)
@@ -96,17 +97,24 @@ def p_text(
     "A p-value as it is printed: three digits, or a bound."
     return '< 0.001' if p < .001 else f'{p:.3f}'
 
+def source_text(
+    source: str, # key in references.bib, or what is no publication
+) -> str:
+    "The source of a claim as a table names it: 'plaut2024probabilities' is 'Plaut et al. 2024'."
+    found = re.match(r'([a-z]+)(\d{4})', source)
+    return f'{found[1].capitalize()} et al. {found[2]}' if found else source
+
 def verdict_table(
     verdicts: pd.DataFrame, # from `judge`
     links: Mapping[str, str] | None = None, # file of each page, e.g. {'q5': 'research/q5_msp.ipynb'}; None: no links
 ) -> str:                   # Markdown
     "The verdicts as a Markdown table for readers."
-    head = '| The source says | Verdict | Effect, 95% interval | p (Holm) | n | Scale | Page |\n|---|---|---|---|---|---|---|\n'
+    head = '| The source says | Verdict | Effect, 95% interval | p (Holm) | n | Scale | Source | Page |\n|---|---|---|---|---|---|---|---|\n'
     def row(v) -> str:
         page = f'[{v.page}]({links[v.page]})' if links else v.page
         largest = max(abs(v.estimate), abs(v.lo), abs(v.hi))
         digits = 1 if largest >= 10 else 2 if largest >= .1 else 3
         p = p_text(v.p_holm)
         size = f'{v.estimate:.{digits}f} [{v.lo:.{digits}f}, {v.hi:.{digits}f}]'
-        return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p} | {v.n:,} {v.unit} | {v.scale} | {page} |'
+        return f'| {v.text} | **{v.verdict}** | {v.effect}: {size} | {p} | {v.n:,} {v.unit} | {v.scale} | {source_text(v.source)} | {page} |'
     return head + '\n'.join(row(v) for v in verdicts.itertuples())

@@ -17,7 +17,7 @@ from .plaut2024 import MODELS, PENALTIES, SCORES, Cohort, in_file_order
 
 # %% auto #0
 __all__ = ['SIZES', 'RISKS', 'DELTA', 'CLAIMS', 'sets_of', 'models_with', 'grid_of', 'Cell', 'redraw', 'curves', 'hindsight',
-           'guarantees', 'evidence', 'records']
+           'explorer', 'guarantees', 'evidence', 'records']
 
 # %% ../../nbs/study/51_q6.ipynb #200d565f
 SIZES: dict[str, int | None] = {'k=20': 20, 'k=10': 10, 'k=half': None} # labelled rows a data set; None: half of them
@@ -147,6 +147,24 @@ def hindsight(
                 rows.append(dict(model=m, score=score, penalty=penalty, base=at[0], best=at.max(), threshold=np.append(value[first], np.inf)[at.argmax()]))
     return pd.DataFrame(rows)
 
+# %% ../../nbs/study/51_q6.ipynb #01297429
+def explorer(
+    cohort: Cohort,
+    steps: int = 51, # thresholds a model and score, at equal steps of its rows; fewer where scores are tied
+) -> pd.DataFrame:   # one row a (model, score, threshold): right and wrong answers given, by data set
+    "The right and the wrong answers with a score of at least each threshold, from which the explorer of page q6 draws."
+    rows = []
+    for score in SCORES:
+        for m in models_with(cohort, score):
+            sets = sets_of(cohort, m, score)
+            spread = np.quantile(np.concatenate([s for s, _ in sets]), np.linspace(0, 1, steps), method='inverted_cdf')
+            for t in np.unique(np.floor(spread * 1e6) / 1e6):
+                row = dict(model=m, score=score, threshold=t)
+                for d, (value, correct) in zip(cohort.datasets, sets, strict=True):
+                    row |= {f'{d}_right': int((correct & (value >= t)).sum()), f'{d}_wrong': int((~correct & (value >= t)).sum())}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
 # %% ../../nbs/study/51_q6.ipynb #beec18d8
 RISKS = (.1, .2, .3) # promised shares of wrong answers among those given
 DELTA = .1           # probability that the promise is broken
@@ -214,6 +232,6 @@ def records(
 ) -> tuple[dict[str, pd.DataFrame], list[Evidence]]:
     "Every record that page q6 reads, by name, and the evidence for its claims."
     drawn, places = redraw(cohort, printed, draws, progress=progress('q6: draws of the labelled questions'))
-    frames = dict(draws=drawn, places=places, hindsight=hindsight(cohort), guarantees=guarantees(cohort, draws=draws, progress=progress('q6: guarantees')),
+    frames = dict(draws=drawn, places=places, hindsight=hindsight(cohort), explorer=explorer(cohort), guarantees=guarantees(cohort, draws=draws, progress=progress('q6: guarantees')),
                   curves=pd.concat([curves(cohort, penalty=w) for w in PENALTIES], ignore_index=True))
     return {f'q6_{k}': f for k, f in frames.items()}, evidence(drawn, scale)

@@ -1,0 +1,81 @@
+// Every page: boxes that scroll sideways can be reached with the keyboard, and a long table of verdicts gets filters.
+(() => {
+  'use strict';
+  const make = (tag, attrs = {}, ...kids) => {
+    const e = document.createElement(tag);
+    for (const [k, v] of Object.entries(attrs)) if (v !== false && v != null) e.setAttribute(k, v === true ? '' : v);
+    e.append(...kids);
+    return e;
+  };
+  const choose = (label, id, options) => {           // a labelled select; options: [value, text]
+    const select = make('select', { id }, ...options.map(([v, t]) => make('option', { value: v }, t)));
+    return [make('label', { for: id }, label, select), select];
+  };
+  const remembered = name => {                       // what the address keeps: '#name?key=value&…'
+    const [head, tail] = location.hash.slice(1).split('?');
+    return new URLSearchParams(head === name ? tail : '');
+  };
+  const remember = (name, values) => {
+    const kept = new URLSearchParams(Object.entries(values).filter(([, v]) => v !== '' && v != null));
+    history.replaceState(null, '', String(kept) ? `#${name}?${kept}` : location.pathname + location.search);
+  };
+  window.plcal = { make, choose, remembered, remember };
+
+  const reachable = () => {
+    for (const box of document.querySelectorAll('.bd-article :is(.cell_output, .pst-scrollable-table-container, .plcal-scroll, div.math, pre, .output.text_html)')) {
+      const scrolls = box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+      if (scrolls && !box.hasAttribute('tabindex')) {
+        box.setAttribute('tabindex', '0'); box.dataset.scrolls = '';
+        if (!box.hasAttribute('role') && box.tagName !== 'PRE') { box.setAttribute('role', 'group'); box.setAttribute('aria-label', 'wider than the page: scrolls sideways'); }
+      } else if (!scrolls && 'scrolls' in box.dataset) {
+        for (const a of ['tabindex', 'data-scrolls', 'role', 'aria-label']) box.removeAttribute(a);
+      }
+    }
+  };
+
+  const LEAST = 10; // rows: a shorter table is read faster than filtered
+  const WORDS = { replicates: 'replicate', contradicts: 'are contradicted', undecided: 'are undecided' };
+  const filterable = table => {
+    const heads = [...table.querySelectorAll('thead th')].map(h => h.textContent.trim());
+    const rows = [...table.tBodies[0]?.rows ?? []];
+    if (rows.length < LEAST || !['Source', 'Scale', 'Verdict'].every(h => heads.includes(h))) return;
+    const text = (row, name) => row.cells[heads.indexOf(name)].textContent.trim();
+    const said = make('p', { role: 'status', class: 'plcal-count' }), bar = make('form', { class: 'plcal-controls', 'aria-label': 'Filter the verdicts' });
+    const selects = {}, kept = remembered('verdicts');
+    for (const name of ['Source', 'Scale', 'Verdict']) {
+      const values = [...new Set(rows.map(r => text(r, name)))].sort();
+      if (values.length < 2) continue;
+      const [label, select] = choose(name, `verdicts-${name.toLowerCase()}`, [['', 'all'], ...values.map(v => [v, v])]);
+      if (values.includes(kept.get(name.toLowerCase()))) select.value = kept.get(name.toLowerCase());
+      selects[name] = select; bar.append(label);
+    }
+    const clear = make('button', { type: 'button' }, 'Show all');
+    bar.append(clear);
+    const apply = keep => {
+      const counts = {};
+      let shown = 0;
+      for (const row of rows) {
+        row.hidden = !Object.entries(selects).every(([n, s]) => !s.value || text(row, n) === s.value);
+        if (!row.hidden) { shown++; const v = text(row, 'Verdict'); counts[v] = (counts[v] || 0) + 1; }
+      }
+      const parts = Object.entries(WORDS).filter(([v]) => counts[v]).map(([v, w]) => `${counts[v]} ${w}`);
+      said.textContent = `${shown} of ${rows.length} claims shown` + (parts.length ? `: ${parts.join(', ')}.` : '.');
+      clear.disabled = shown === rows.length;
+      if (keep) remember('verdicts', Object.fromEntries(Object.entries(selects).map(([n, s]) => [n.toLowerCase(), s.value])));
+    };
+    bar.addEventListener('change', () => apply(true));
+    bar.addEventListener('submit', e => e.preventDefault());
+    clear.addEventListener('click', () => { for (const s of Object.values(selects)) s.value = ''; apply(true); Object.values(selects)[0].focus(); });
+    (table.closest('.pst-scrollable-table-container') ?? table).before(bar, said);
+    apply(false);
+  };
+
+  const start = () => {
+    document.querySelectorAll('.bd-article table').forEach(filterable);
+    reachable();
+    window.addEventListener('resize', reachable);
+    window.addEventListener('load', reachable);
+    document.addEventListener('toggle', reachable, true); // folded code
+  };
+  document.readyState === 'loading' ? document.addEventListener('DOMContentLoaded', start) : start();
+})();
