@@ -21,9 +21,9 @@ def until(true, seconds=10):
         assert time.monotonic() < end, 'it never came'
         time.sleep(.02)
 
-def runner(out, tasks, *more):
+def runner(out, tasks, *more, before='', **fields):
     "Another process that does a grid of these tasks."
-    script = f"import signal, sys; sys.path[:] = {sys.path!r}; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom test_runs import cells, go\nprint(go(cells(*{tasks!r}), {str(out)!r}, {', '.join(more)}))"
+    script = f"import signal, sys; sys.path[:] = {sys.path!r}; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom test_runs import cells, go, runs\n{before}\nprint(go(cells(*{tasks!r}, **{fields!r}), {str(out)!r}, {', '.join(more)}))"
     return subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -75,7 +75,7 @@ def test_a_grid_is_done_once_by_few_processes_of_one_thread(tmp_path, monkeypatc
     assert not any(t['torch'] for t in told)
     for r in grid: assert read_cell(read_run(tmp_path, r))[0] == r
     assert (read_run(tmp_path, grid[7]) / 'log.txt').read_text() == 'loss 0.5\na warning\n' and not (read_run(tmp_path, grid[0]) / 'log.txt').exists()
-    assert sorted(p.name for p in (tmp_path / 'runs').iterdir()) == sorted([run_id(r) for r in grid] + ['grid-fake-smoke.json']), 'litter'
+    assert sorted(p.name for p in (tmp_path / 'runs').iterdir()) == sorted([run_id(r) for r in grid] + ['.guard', 'grid-fake-smoke.json']), 'litter'
     before = inside(tmp_path)
     s = go(grid, tmp_path)
     assert (s.done, len(s.skipped), s.failed) == ((), 8, ()) and inside(tmp_path) == before
@@ -196,25 +196,80 @@ def test_a_runner_gives_signs_of_life(tmp_path, monkeypatch):
     go([run], tmp_path); t.join()
     assert seen and not (read_run(tmp_path, run) / '.seconds').exists()
 
-@pytest.mark.parametrize('change, age, free', [
-    ({}, 0, False), ({'pid': 2**22 + 1}, 0, True), ({'born': '1'}, 0, True), ({'host': 'elsewhere'}, 0, False), ({'host': 'elsewhere'}, 3600, True),
-    (None, 0, False), (None, 60, True)], ids=['ours', 'dead', 'a number used again', 'elsewhere', 'elsewhere, long ago', 'being written', 'never written'])
-def test_whose_lock_it_is(tmp_path, change, age, free):
-    lock = tmp_path / '.a.lock'
-    text = json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), born=runs._born(os.getpid())) | change) if change is not None else ''
+@pytest.mark.parametrize('change, free, later', [
+    ({}, False, False), ({'pid': 2**22 + 1}, True, True), ({'born': '1'}, True, True), ({'host': 'elsewhere'}, False, True), ({'space': 'pid:[1]'}, False, True),
+    ({'machine': 'other', 'boot': 'other'}, False, True), ({'boot': 'before'}, True, True), (None, False, True), ('{"pid": 3}', False, True)],
+    ids=['ours', 'dead', 'a number used again', 'elsewhere', 'another container', 'another machine of this name', 'before this machine was started anew', 'never signed', 'of an older version'])
+@pytest.mark.parametrize('clock', [0, -10 * 365 * 86400, 10 * 365 * 86400], ids=['now', 'ten years ago', 'in ten years'])
+def test_whose_lock_it_is(tmp_path, monkeypatch, change, free, later, clock):
+    "At once, and after long watching; what the time of day is, here or on the file, plays no part."
+    monkeypatch.setattr(runs, '_here', lambda here=runs._here() | dict(machine='this one'): here)
+    monkeypatch.setattr(runs, '_PATIENCE', .1); monkeypatch.setattr(runs, '_WRITING', .1)
+    lock, watch = tmp_path / '.a.lock', {}
+    text = json.dumps(json.loads(runs._me()) | change) if isinstance(change, dict) else change or ''
     lock.write_text(text)
-    os.utime(lock, (time.time() - age,) * 2)
-    assert runs._claim(lock) == free and os.listdir(tmp_path) == ['.a.lock']
-    assert (json.loads(lock.read_text())['pid'] == os.getpid() and lock.read_text() != text) if free else lock.read_text() == text
+    os.utime(lock, (time.time() + clock,) * 2)
+    assert runs._claim(lock, watch) == free and sorted(os.listdir(tmp_path)) == ['.a.lock', '.guard']
+    assert lock.read_text() == (runs._me() if free else text)
+    if free: return
+    for k in range(4): # as long as it is touched, it lives
+        time.sleep(.05)
+        os.utime(lock, (time.time() + clock + k * random.Random(k).choice([-3600, 3600]),) * 2)
+        assert not runs._claim(lock, watch)
+    time.sleep(.12)
+    assert runs._claim(lock, watch) == later and lock.read_text() == (runs._me() if later else text)
+
+def test_the_time_of_day_decides_nothing():
+    source = Path(runs.__file__).read_text()
+    assert 'time.time(' not in source and 'datetime' not in source
 
 def test_a_lock_that_another_takes_over_in_the_same_moment_is_theirs(tmp_path, monkeypatch):
     lock = tmp_path / '.a.lock'
     lock.write_text('stale')
-    def meanwhile(_):
+    def meanwhile(*_):
         lock.write_text('theirs')
-        return False
-    monkeypatch.setattr(runs, '_alive', meanwhile)
-    assert not runs._claim(lock) and lock.read_text() == 'theirs' and os.listdir(tmp_path) == ['.a.lock']
+        return True
+    monkeypatch.setattr(runs, '_stale', meanwhile)
+    assert not runs._claim(lock, {}) and lock.read_text() == 'theirs' and sorted(os.listdir(tmp_path)) == ['.a.lock', '.guard']
+
+def test_a_lock_that_cannot_be_signed_is_not_left_behind(tmp_path, monkeypatch):
+    def full(): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(runs, '_me', full)
+    with pytest.raises(OSError, match='No space left'): runs._claim(tmp_path / '.a.lock', {})
+    assert os.listdir(tmp_path) == ['.guard']
+
+def test_a_lock_of_another_is_not_given_back(tmp_path):
+    lock = tmp_path / '.a.lock'
+    lock.write_text('theirs')
+    runs._free(lock)
+    assert lock.read_text() == 'theirs'
+    lock.write_text(runs._me())
+    runs._free(lock)
+    assert not lock.exists()
+
+def test_a_worker_that_outlived_its_runner_is_ended_before_its_cell_is_taken(tmp_path):
+    orphan = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)
+    lock, note = tmp_path / '.a.lock', tmp_path / '.a.partial' / '.worker'
+    note.parent.mkdir()
+    note.write_text(json.dumps(dict(pid=orphan.pid, born=runs._born(orphan.pid)) | runs._here()))
+    lock.write_text(json.dumps(json.loads(runs._me()) | dict(pid=2**22 + 1)))
+    assert not runs._claim(lock, {}) and orphan.wait(5) == -signal.SIGKILL and runs._claim(lock, {})
+
+def test_a_runner_that_was_away_leaves_its_cell_to_the_one_that_took_it_over(tmp_path):
+    "A machine is suspended; another waits for its patience to end and does the cell; the first wakes up in the middle of it."
+    elsewhere = "runs._PATIENCE = 1.; runs._here = lambda: dict(host='b', machine='b', boot='b', space='b')"
+    a = runner(tmp_path, ['sleep', 'write'], 'workers=1', n_train=6000)
+    until(lambda: len(list(tmp_path.rglob('pid'))) == 1)
+    pid = int(next(tmp_path.rglob('pid')).read_text())
+    os.kill(a.pid, signal.SIGSTOP); os.kill(pid, signal.SIGSTOP)
+    b = runner(tmp_path, ['sleep', 'write'], 'workers=1', n_train=6000, before=elsewhere)
+    until(lambda: began(tmp_path).count('sleep 0') == 2, 15)
+    os.kill(a.pid, signal.SIGCONT); os.kill(pid, signal.SIGCONT)
+    until(lambda: not alive(pid), 5)
+    ends = [p.communicate(timeout=30) for p in (a, b)]
+    assert [p.returncode for p in (a, b)] == [0, 0], ends
+    assert set(status(tmp_path).state) == {'done'} and began(tmp_path).count('sleep 0') == 2
+    assert sum(int(out.split()[0]) for out, _ in ends) == 2 and not list((tmp_path / 'runs').glob('*.failed.json'))
 
 
 # ---- a finished cell is never lost -----------------------------------------------------------------------------------
@@ -224,28 +279,135 @@ def finished(tmp_path_factory):
     go(cells('write', 'write'), out)
     return out
 
+def _rewrite(old, new): return lambda folder: (folder / 'run.json').write_text((folder / 'run.json').read_text().replace(old, new))
+
 @pytest.mark.parametrize('spoil, says', [
-    (lambda p: p.write_bytes(p.read_bytes()[:100]),                                     'is damaged or cut short'),
-    (lambda p: p.write_bytes(b''),                                                      'is damaged or cut short'),
-    (lambda p: p.write_bytes(b'\xff\xfe'),                                              'is damaged or cut short'),
-    (lambda p: p.write_text('[]'),                                                      'was not written by this package'),
-    (lambda p: p.write_text(p.read_text().replace('"format": 1', '"format": 2')),       'has format version 2, this package reads 1; it was written by plcal_study'),
-    (lambda p: p.write_text(p.read_text().replace('"seed": 0', '"seed": 7')),           'give the folder back its name'),
-    (lambda p: p.write_text(p.read_text().replace('"seed": 0', '"seed": -1')),          'describes no run: seed must be'),
-    (lambda p: p.write_text(p.read_text().replace('"seed": 0', '"gain": 0')),           "has the field 'gain', which this package"),
-    (lambda p: p.unlink(),                                                              'has no run.json'),
-], ids=['cut', 'empty', 'no text', 'another thing', 'another version', 'another run', 'impossible', 'a later version', 'gone'])
-def test_a_finished_cell_that_cannot_be_read_stops_the_grid_and_stays(finished, tmp_path, spoil, says):
+    (_rewrite('"format": 1', '"format": 2'), 'has format version 2, this package reads 1; it was written by plcal_study'),
+    (_rewrite('"seed": 0', '"seed": 7'),     'give the folder back its name'),
+    (_rewrite('"seed": 0', '"gain": 0'),     "has the field 'gain', which this package"),
+], ids=['another version', 'another run', 'a later version'])
+def test_a_finished_cell_of_another_version_stops_the_grid_and_stays(finished, tmp_path, spoil, says):
     out, grid = tmp_path / 'out', cells('write', 'write', 'write')
     shutil.copytree(finished, out)
-    spoil(read_run(out, grid[0]) / 'run.json')
+    spoil(read_run(out, grid[0]))
+    (read_run(out, grid[1]) / 'said.json').write_text('') # another one is damaged, and is not touched either
     before = inside(out)
     for ask in (lambda: go(grid, out), lambda: read_run(out, grid[0])):
         with pytest.raises(ValueError, match=says.replace('.', r'\.')) as e: ask()
         assert run_id(grid[0]) in str(e.value)
     assert inside(out) == before, 'nothing is changed, nothing is begun'
     t = status(out).set_index('id')
-    assert list(t.state) == ['damaged', 'done'] and says in t.error.iloc[0]
+    assert set(t.state) == {'damaged'} and says in t.error[run_id(grid[0])]
+
+@pytest.mark.parametrize('spoil, says, seen', [
+    (lambda f: (f / 'run.json').write_bytes((f / 'run.json').read_bytes()[:100]), 'is damaged or cut short', True),
+    (lambda f: (f / 'run.json').write_bytes(b''),           'is damaged or cut short', True),
+    (lambda f: (f / 'run.json').write_bytes(b'\xff\xfe'),  'is damaged or cut short', True),
+    (lambda f: (f / 'run.json').write_text('[]'),           'was not written by this package', True),
+    (lambda f: (f / 'run.json').unlink(),                   'has no run.json', True),
+    (_rewrite('"seed": 0', '"seed": -1'),                   'describes no run: seed must be', True),
+    (lambda f: (f / 'said.json').write_text('{'),           'has 1 bytes, it had', True),
+    (lambda f: (f / 'said.json').unlink(),                  'is missing, which was there when the cell was finished', True),
+    (lambda f: (f / 'said.json').write_bytes((f / 'said.json').read_bytes().replace(b'seed', b'seeD')), 'holds other bytes than when the cell was finished', False),
+], ids=['cut', 'empty', 'no text', 'another thing', 'gone', 'impossible', 'a result cut short', 'a result gone', 'a result garbled'])
+def test_a_damaged_cell_is_moved_aside_done_again_and_said(finished, tmp_path, capsys, spoil, says, seen):
+    out, grid = tmp_path / 'out', cells('write', 'write')
+    shutil.copytree(finished, out)
+    name, whole = run_id(grid[0]), inside(read_run(out, grid[0]))
+    spoil(out / 'runs' / name)
+    bad, other = inside(out / 'runs' / name), inside(read_run(out, grid[1]))
+    if seen:
+        with pytest.raises(ValueError, match=says): read_run(out, grid[0])
+        t = status(out).set_index('id')
+        assert (t.state[name], t.state[run_id(grid[1])]) == ('damaged', 'done') and says in t.error[name]
+    s = go(grid, out, progress=True)
+    aside = out / 'runs' / f'quarantined-{name}-1'
+    assert (s.done, s.skipped, s.failed, s.quarantined) == ((name,), (run_id(grid[1]),), (), (aside.name,)) and '1 damaged and moved aside' in str(s)
+    assert {k: v for k, v in inside(aside).items() if k.name != 'quarantine.json'} == bad, 'what was damaged is kept as it was'
+    assert set(inside(read_run(out, grid[0]))) == set(whole) and inside(read_run(out, grid[1])) == other
+    err = capsys.readouterr().err
+    assert err.startswith('damaged: ') and says in err and f'it is kept as {aside}, and done again' in err
+    t = status(out).set_index('id')
+    assert list(t.state) == ['done', 'done'] and f'moved aside as {aside.name}: ' in t.error[name] and says in t.error[name] and not t.error[run_id(grid[1])]
+    spoil(out / 'runs' / name)
+    assert go(grid, out).quarantined == (f'quarantined-{name}-2',) and go(grid, out).quarantined == ()
+    assert [c for c, _ in runs.finished(out, 'fake')] == [] # no cell.json anywhere: what lies aside is not read
+
+def test_a_cell_of_before_there_were_hashes_is_read(finished, tmp_path):
+    out, grid = tmp_path / 'out', cells('write', 'write')
+    shutil.copytree(finished, out)
+    path = read_run(out, grid[0]) / 'run.json'
+    old = json.loads(path.read_text())
+    del old['files'], old['made']
+    path.write_text(json.dumps(old))
+    assert len(go(grid, out).skipped) == 2
+
+def test_what_made_a_cell_is_said_with_it(finished):
+    said = json.loads((read_run(finished, cells('write')[0]) / 'run.json').read_text())
+    assert said['made']['plcal_study'] == runs.plcal_study.__version__ and len(said['made']['code']) == 16 and set(said['files']) == {'pid', 'said.json'}
+
+
+# ---- half a cell of another version ------------------------------------------------------------------------------
+@pytest.mark.parametrize('change, says', [
+    (lambda p: p.write_text(p.read_text().replace('"format": 1', '"format": 0')), 'format was 0 and is 1'),
+    (lambda p: p.write_text(json.dumps(json.loads(p.read_text()) | dict(code='0' * 16))), "code was '0000000000000000' and is '"),
+    (lambda p: p.write_text(json.dumps(json.loads(p.read_text()) | dict(torch='1.0'))), "torch was '1.0' and is "),
+    (lambda p: p.write_text('{'), 'by which, it does not say'), (lambda p: p.unlink(), 'by which, it does not say')],
+    ids=['format', 'code', 'torch', 'cut short', 'none'])
+def test_half_a_cell_of_another_version_is_refused_and_stays(tmp_path, change, says):
+    grid = cells('flaky')
+    assert len(go(grid, tmp_path).failed) == 1
+    partial = tmp_path / 'runs' / f'.{run_id(grid[0])}.partial'
+    change(partial / '.begun.json')
+    for _ in range(2):
+        assert len(go(grid, tmp_path).failed) == 1
+        why = failed(tmp_path, grid[0])['message']
+        assert f'{partial} was begun by another version of the code: ' in why and says in why and 'go on with that version, or delete this folder to begin the cell anew' in why
+    assert began(tmp_path) == ['flaky 0'] and (partial / 'checkpoint').read_text() == 'half'
+    shutil.rmtree(partial)
+    assert len(go(grid, tmp_path).failed) == 1 and len(go(grid, tmp_path).done) == 1 # from the beginning
+
+def test_other_code_is_other_code(tmp_path, monkeypatch):
+    "The fingerprint is that of the code that fills the cell, and does not depend on which cells a worker had before."
+    monkeypatch.syspath_prepend(tmp_path)
+    import importlib
+    seen = []
+    for text in ('x = 1', 'x = 1', 'x = 2'):
+        (tmp_path / 'own_work.py').write_text(f'def work(run, folder): {text}\n')
+        sys.modules.pop('own_work', None); importlib.invalidate_caches(); shutil.rmtree(tmp_path / '__pycache__', ignore_errors=True)
+        import own_work
+        runs._loaded.cache_clear()
+        seen.append(runs._loaded(runs.pickle.dumps(own_work.work))[1]['code'])
+    assert seen[0] == seen[1] != seen[2]
+
+def test_what_was_being_written_when_a_process_died_is_removed_and_nothing_else(tmp_path):
+    litter = ['.cell.json.ab12_xyz', 'checkpoint/.new-ab12_xyz/state.json', 'probes/.test-0001.parquet.zzzzzzzz']
+    own = ['.hidden', '.cell.json', 'checkpoint/00000100/state.json', 'a.parquet', '.config.yaml', 'x.ab12_xyz']
+    for name in litter + own:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('x')
+    runs._sweep(tmp_path)
+    assert sorted(str(p) for p in inside(tmp_path)) == sorted(own)
+
+def test_a_cell_that_lacks_nothing_but_its_name_gets_it(tmp_path):
+    grid = cells('write', 'write')
+    go(grid, tmp_path)
+    whole, half = (tmp_path / 'runs' / f'.{run_id(r)}.partial' for r in grid)
+    before = inside(read_run(tmp_path, grid[0]))
+    for r, p in zip(grid, (whole, half), strict=True): os.rename(read_run(tmp_path, r), p)
+    (half / 'said.json').write_text('')
+    (whole / '.seconds').write_text('1')
+    os.unlink(half / 'pid')
+    shutil.rmtree(half); half.mkdir(); (half / 'run.json').write_text('{')
+    assert len(go(grid, tmp_path).done) == 2 and began(tmp_path)[2:] == ['write 1'] and inside(read_run(tmp_path, grid[0])) == before
+
+def test_what_a_dead_runner_left_beside_a_finished_cell_is_put_away(tmp_path):
+    grid = cells('write')
+    go(grid, tmp_path)
+    folder, name = tmp_path / 'runs', run_id(grid[0])
+    for litter, text in [(f'{name}.failed.json', '{}'), (f'.{name}.lock', json.dumps(json.loads(runs._me()) | dict(pid=2**22 + 1))), ('.grid-fake-smoke.json.abcdefgh', '{'), (f'.{name}.failed.json.abcdefgh', '')]:
+        (folder / litter).write_text(text)
+    assert len(go(grid, tmp_path).skipped) == 1 and sorted(p.name for p in folder.iterdir()) == sorted(['.guard', name, 'grid-fake-smoke.json'])
 
 def test_fields_that_came_later_are_at_their_default(finished, tmp_path):
     out, run = tmp_path / 'out', cells('write')[0]

@@ -5,12 +5,14 @@
 # %% ../../nbs/study/40_runs.ipynb #7bd16214
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-import faulthandler, hashlib, json, math, os, pickle, queue, re, shutil, signal, socket, subprocess, sys, threading, time, traceback
+import errno, faulthandler, hashlib, json, math, os, pickle, queue, re, shutil, signal, socket, subprocess, sys, threading, time, traceback
 import plcal_study
 if TYPE_CHECKING: import pandas as pd # loaded where it is used: a worker starts faster without it
 
@@ -124,11 +126,15 @@ def _write_json(path: Path, **what) -> None:
     from plcal_study.measure.predictions import atomic_write
     atomic_write(path, json.dumps(dict(format=FORMAT, plcal_study=plcal_study.__version__, **what), indent=1) + '\n')
 
-def _read_json(path: Path, cure: str = 'put a whole copy back, or move its folder away to run it again') -> dict:
+class _Damaged(ValueError): "What lies there is no longer what was written."
+
+_AWAY = 'put a whole copy back; or the next run moves its folder aside and does it again'
+
+def _read_json(path: Path, cure: str = _AWAY) -> dict:
     "What `_write_json` wrote; a `ValueError` says what is wrong with it and what to do."
     try: said = json.loads(path.read_text())
-    except ValueError as e: raise ValueError(f"{path} is damaged or cut short ({e}); {cure}") from None
-    if not isinstance(said, dict) or 'format' not in said: raise ValueError(f"{path} was not written by this package: it has no key 'format'; move it away, or use another --out")
+    except ValueError as e: raise _Damaged(f"{path} is damaged or cut short ({e}); {cure}") from None
+    if not isinstance(said, dict) or 'format' not in said: raise _Damaged(f"{path} was not written by this package: it has no key 'format'; {cure}")
     if said['format'] != FORMAT:
         raise ValueError(f"{path} has format version {said['format']}, this package reads {FORMAT}; it was written by plcal_study {said.get('plcal_study')}: use that version, or another --out")
     return said
@@ -139,24 +145,45 @@ def _spec(said: dict, path: Path) -> Run:
     "The run of a file; fields it lacks are at their default, as they were when it was written."
     known = {f.name for f in fields(Run)}
     try: spec = dict(said['run'])
-    except (KeyError, TypeError, ValueError): raise ValueError(f"{path} has no key 'run' that describes it; put a whole copy back, or move it away to run it again") from None
+    except (KeyError, TypeError, ValueError): raise _Damaged(f"{path} has no key 'run' that describes it; {_AWAY}") from None
     if new := sorted(set(spec) - known):
         raise ValueError(f"{path} has the field {new[0]!r}, which this package ({plcal_study.__version__}) does not know; it was written by plcal_study {said.get('plcal_study')}: use that version, or another --out")
     try: return Run(**spec)
-    except (TypeError, ValueError) as e: raise ValueError(f"{path} describes no run: {e}; put a whole copy back, or move it away to run it again") from None
+    except (TypeError, ValueError) as e: raise _Damaged(f"{path} describes no run: {e}; {_AWAY}") from None
 
 # %% ../../nbs/study/40_runs.ipynb #f16ecd01
+def _hash(path: Path) -> str:
+    "Sixteen hex digits for the bytes of a file."
+    with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+def _files(folder: Path) -> dict[str, list]: # name -> [bytes, hash]
+    "What a cell has written, but for its diary and what the runner notes there."
+    found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*')) if p.is_file()}
+    return {n: [p.stat().st_size, _hash(p)] for n, p in found.items() if n not in ('run.json', 'log.txt', *_NOTES)}
+
+_NOTES = ('.seconds', '.worker', '.begun.json') # of the runner, in a cell that is not finished
+
+def _check(folder: Path, files: dict[str, list], deep: bool) -> None:
+    "A `_Damaged` if a file is not what it was when the cell was finished."
+    for name, (size, digest) in files.items():
+        if not (path := folder / name).is_file(): raise _Damaged(f"{path} is missing, which was there when the cell was finished; {_AWAY}")
+        if path.stat().st_size != size: raise _Damaged(f"{path} has {path.stat().st_size:,} bytes, it had {size:,} when the cell was finished; {_AWAY}")
+        if deep and _hash(path) != digest: raise _Damaged(f"{path} holds other bytes than when the cell was finished; {_AWAY}")
+
+# %% ../../nbs/study/40_runs.ipynb #204291e1
 def read_cell(
     folder: str | Path, # runs/<id>
+    deep: bool = False, # read every file and compare its hash; False: its size only
 ) -> tuple[Run, float]: # the run, and the seconds it took
     "What a finished folder holds; raises `FileNotFoundError` if it is not there, `ValueError` if it is damaged, of another version or another run's."
     folder = Path(folder)
     if not folder.is_dir(): raise FileNotFoundError(f"{folder} is not there")
-    if not (path := folder / 'run.json').exists(): raise ValueError(f"{folder} has no run.json, so it is no finished cell; put that file back, or move the folder away to run it again")
+    if not (path := folder / 'run.json').exists(): raise _Damaged(f"{folder} has no run.json, so it is no finished cell; {_AWAY}")
     said = _read_json(path)
     run = _spec(said, path)
     if not run_id(run) == folder.name == said.get('id'):
         raise ValueError(f"{path} says that it is cell {said.get('id')} and describes {run_id(run)}, in a folder named {folder.name}; give the folder back its name, or move it away to run it again")
+    _check(folder, said.get('files', {}), deep)
     return run, float(said.get('seconds', 0))
 
 def read_run(
@@ -192,44 +219,116 @@ def made_from(
     return dict(cells=len(cells), planned=planned, seeds=len({c['seed'] for c in cells}), core_minutes=round(sum(c['seconds'] for c in cells) / 60, 1), versions=[json.loads(v) for v in sorted(versions)])
 
 # %% ../../nbs/study/40_runs.ipynb #500f7c70
-_BEAT = 10.      # seconds between two signs of life
-_PATIENCE = 600. # seconds after which an untouched lock of another machine is stale
+_BEAT = 2.       # seconds between two signs of life
+_PATIENCE = 180. # seconds of watching after which an untouched lock of another machine is stale
+_WRITING = 10.   # the same for one that nobody has signed
+
+def _told(path: str) -> str:
+    "What the system says in a small file; '' where it has none."
+    try: return Path(path).read_text().strip()
+    except OSError: return ''
 
 def _born(pid: int) -> str:
     "When a process began, where the system says so: a number that is used again is another process."
-    try: return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[19]
-    except (OSError, IndexError): return ''
+    return (_told(f'/proc/{pid}/stat').rpartition(')')[2].split() + [''] * 20)[19]
 
-def _alive(lock: Path) -> bool:
-    "Does the holder of a lock live? One that is just being written does."
-    try:
-        age, text = time.time() - lock.stat().st_mtime, lock.read_text()
-        pid, host, born = (said := json.loads(text))['pid'], said['host'], said['born']
-    except FileNotFoundError: return False
-    except (ValueError, KeyError, TypeError): return age < 10
-    if host != socket.gethostname(): return age < _PATIENCE
+@lru_cache
+def _here() -> dict[str, str]:
+    "This machine: its name, its number, when it was started, and the space in which its processes are counted."
+    try: space = os.readlink('/proc/self/ns/pid')
+    except OSError: space = ''
+    return dict(host=socket.gethostname(), machine=_told('/etc/machine-id'), boot=_told('/proc/sys/kernel/random/boot_id'), space=space)
+
+def _me() -> str:
+    "What this process signs a lock with."
+    return json.dumps(dict(pid=os.getpid(), born=_born(os.getpid())) | _here())
+
+def _lives(pid: int, born: str) -> bool:
+    "Is this process of this machine still there?"
     try: os.kill(pid, 0)
     except PermissionError: pass # it lives, and is another user's
     except OSError: return False
-    return _born(pid) == born
+    return _born(pid) == born and _told(f'/proc/{pid}/stat').rpartition(')')[2].split()[:1] != ['Z'] # dead, and not yet fetched by its parent
 
-def _claim(lock: Path) -> bool:
-    "Make the lock, or take over that of a dead process; False when a living one has it."
-    for _ in range(2):
-        with suppress(FileExistsError):
-            with open(lock, 'x') as f: json.dump(dict(pid=os.getpid(), host=socket.gethostname(), born=_born(os.getpid())), f)
-            return True
-        try: before = lock.read_text()
-        except FileNotFoundError: continue
-        if _alive(lock): return False
+def _holder(text: str) -> bool | None:
+    "Does who signed a lock live? None: that cannot be asked from here."
+    try:
+        pid, born, place = (said := json.loads(text))['pid'], said['born'], {k: said[k] for k in _here()}
+    except (ValueError, KeyError, TypeError): return None
+    if place == _here(): return _lives(pid, born)
+    if place['machine'] and (place['host'], place['machine']) == (_here()['host'], _here()['machine']) and place['boot'] != _here()['boot']: return False # the machine was started anew
+    return None
+
+# %% ../../nbs/study/40_runs.ipynb #01f72230
+_Watch = dict[str, tuple[tuple, float]] # of locks that cannot be asked for: how each looked, and since when, on a clock that only goes forward
+
+def _look(lock: Path) -> tuple[str, int] | None: # what is written in it, and when it was touched; None: it is gone
+    try:
+        with open(lock, encoding='utf-8', errors='replace') as f: return f.read(), os.fstat(f.fileno()).st_mtime_ns
+    except FileNotFoundError: return None
+
+def _end_orphan(note: Path) -> bool:
+    "End a worker whose runner is dead; False when there is none."
+    try: pid, born, place = (said := json.loads(note.read_text()))['pid'], said['born'], {k: said[k] for k in _here()}
+    except (OSError, ValueError, KeyError, TypeError): return False
+    if place != _here() or not _lives(pid, born): return False
+    with suppress(OSError, AttributeError): os.killpg(pid, signal.SIGKILL)
+    return True
+
+def _stale(lock: Path, watch: _Watch) -> bool:
+    "May this lock be taken over? See the rule above."
+    if (seen := _look(lock)) is None: return True
+    lives = _holder(seen[0])
+    if lives is None:
+        if watch.get(lock.name, (None,))[0] != seen: watch[lock.name] = (seen, time.monotonic())
+        return time.monotonic() - watch[lock.name][1] >= (_PATIENCE if seen[0] else _WRITING)
+    return not lives and not _end_orphan(lock.with_suffix('.partial') / '.worker') # ask again when it is gone
+
+# %% ../../nbs/study/40_runs.ipynb #e8651222
+@contextmanager
+def _guard(folder: Path) -> Iterator[bool]: # are we alone?
+    "One runner at a time, where the file system knows `flock`; elsewhere the exclusive making of a lock file must do."
+    with open(folder / '.guard', 'w') as f:
+        alone = False
+        with suppress(OSError, ImportError):
+            import fcntl # not on Windows
+            fcntl.flock(f, fcntl.LOCK_EX)
+            alone = True
+        yield alone
+
+def _sign(lock: Path) -> bool:
+    "Make a lock that is not there; False when it is there."
+    try: f = open(lock, 'x')
+    except FileExistsError: return False
+    try:
+        with f: f.write(_me())
+    except BaseException: # e.g. a full disk: leave no lock that nobody has signed
+        lock.unlink(missing_ok=True)
+        raise
+    return True
+
+def _claim(lock: Path, watch: _Watch) -> bool:
+    "Make the lock, or take over a stale one; False when a living one has it."
+    with _guard(lock.parent):
+        if _sign(lock): return True
+        before = _look(lock)
+        if before is None: return _sign(lock)
+        if not _stale(lock, watch): return False
         aside = lock.with_suffix(f'.{os.getpid()}-{threading.get_ident()}')
         with suppress(FileNotFoundError):
             os.rename(lock, aside)
-            if aside.read_text() != before: # somebody else took it over in this moment: it is theirs
+            if (_look(aside) or ('',))[0] != before[0]: # somebody else took it over in this moment: it is theirs
                 os.rename(aside, lock)
                 return False
             aside.unlink()
-    return False
+        return _sign(lock)
+
+def _mine(lock: Path) -> bool: return (_look(lock) or ('',))[0] == _me()
+
+def _free(lock: Path) -> None:
+    "Give a lock back, if it is still ours."
+    with _guard(lock.parent):
+        if _mine(lock): lock.unlink(missing_ok=True)
 
 # %% ../../nbs/study/40_runs.ipynb #1f8d62fe
 _THREADS = ('OMP', 'MKL', 'OPENBLAS', 'NUMEXPR', 'RAYON')
@@ -245,13 +344,48 @@ class _Stop(BaseException): "The runner wants this worker to end."
 
 def _stop(*_) -> None: raise _Stop
 
+@lru_cache
+def _loaded(work: bytes) -> tuple[Callable, dict[str, Any]]: # what fills a cell, and by what it is made
+    "Import what fills a cell; and the fingerprint of what matters: versions, and the code of this package and of the module of `work` that came with it."
+    do = pickle.loads(work)
+    names = {n for n in sys.modules if n.split('.')[0] == 'plcal_study'} | {getattr(do, '__module__', '')}
+    files = {n: f for n in sorted(names) if (f := getattr(sys.modules.get(n), '__file__', None))}
+    code = hashlib.blake2b(repr([(n, _hash(Path(f))) for n, f in files.items()]).encode(), digest_size=8).hexdigest()
+    versions = {}
+    for name in 'torch', 'transformers', 'numpy':
+        with suppress(PackageNotFoundError): versions[name] = version(name)
+    return do, dict(format=FORMAT, plcal_study=plcal_study.__version__, code=code, **versions)
+
+def _go_on(folder: Path, made: dict[str, Any]) -> None:
+    "Note by what a cell is begun; a `ValueError` if it was begun by something else, whose half of the work cannot be gone on with."
+    note = folder / '.begun.json'
+    try: was = json.loads(note.read_text()) if note.exists() else made if not _files(folder) else {}
+    except ValueError: was = {}
+    if other := [k for k in {**was, **made} if was.get(k) != made.get(k)]:
+        how = ', '.join(f'{k} was {was.get(k)!r} and is {made.get(k)!r}' for k in other) if was else 'by which, it does not say'
+        raise ValueError(f"{folder} was begun by another version of the code: {how}; go on with that version, or delete this folder to begin the cell anew")
+    if note.exists(): return
+    (new := folder / '.begun.json.halfdone').write_text(json.dumps(made)) # a name that is swept
+    os.replace(new, note)
+
+def _sweep(folder: Path) -> None:
+    "Remove what was being written when a process died: temporary files and folders, which nobody knows any more."
+    for p in folder.rglob('.*'):
+        if not re.fullmatch(r'\..*[.-][a-z0-9_]{8}', p.name): continue
+        if p.is_dir(): shutil.rmtree(p, ignore_errors=True)
+        else: p.unlink(missing_ok=True)
+
+# %% ../../nbs/study/40_runs.ipynb #5a2e2312
 def _fill(work: bytes, spec: dict, folder: str) -> tuple:
-    "Do one cell: ('done', seconds), or ('failed', error, message, end of the traceback)."
+    "Do one cell: ('done', seconds, what made it), or ('failed', error, message, end of the traceback)."
     _print_to(Path(folder) / 'log.txt')
     try:
-        do, began = pickle.loads(work), time.monotonic() # what it imports is not counted
+        _sweep(Path(folder))
+        do, made = _loaded(work)
+        _go_on(Path(folder), made)
+        began = time.monotonic() # what it imports is not counted
         do(Run(**spec), Path(folder))
-        return 'done', time.monotonic() - began
+        return 'done', time.monotonic() - began, made
     except _Stop: raise
     except BaseException as e: return 'failed', type(e).__name__, str(e), ''.join(traceback.format_exception(e)[-12:])
     finally: _print_to(os.devnull)
@@ -283,13 +417,14 @@ def _serve() -> None:
 class _Worker:
     "A worker seen from the runner."
     def __init__(self, k: int, log: Path):
+        self.at = '' # the cell
         start = f'import sys; sys.path[:] = {sys.path!r}; from plcal_study.study.runs import _serve; _serve()'
         with open(log, 'ab') as err:
             self.p = subprocess.Popen([sys.executable, '-c', start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=_environment(k), start_new_session=True)
 
     def do(self, work: bytes, run: Run, folder: Path) -> tuple:
         "One cell; a worker that dies of it is an answer too."
-        log = folder / 'log.txt'
+        log, self.at = folder / 'log.txt', run_id(run)
         said = log.stat().st_size if log.exists() else 0
         try:
             pickle.dump((work, asdict(run), str(folder)), self.pipe(self.p.stdin)); self.pipe(self.p.stdin).flush()
@@ -331,6 +466,7 @@ class Summary:
     skipped: tuple[str, ...] # that were finished before, or meanwhile by another runner
     failed: tuple[str, ...]  # see runs/<id>.failed.json
     seconds: float           # from start to end
+    quarantined: tuple[str, ...] = () # folders of damaged cells that were moved aside
 
     @property
     def code(self) -> int:
@@ -338,7 +474,7 @@ class Summary:
         return int(bool(self.failed))
 
     def __str__(self) -> str:
-        return f'{len(self.done)} cells done now, {len(self.skipped)} done before, {len(self.failed)} failed, in {clock(self.seconds)}'
+        return f'{len(self.done)} cells done now, {len(self.skipped)} done before, {len(self.failed)} failed' + (f', {len(self.quarantined)} damaged and moved aside' if self.quarantined else '') + f', in {clock(self.seconds)}'
 
 def clock(
     seconds: float, # from 0
@@ -364,21 +500,30 @@ class _Grid:
     error: list[BaseException] = field(default_factory=list) # of the runner itself, e.g. a full disk
     ended: threading.Event = field(default_factory=threading.Event)
     mutex: Any = field(default_factory=threading.Lock)
+    watch: _Watch = field(default_factory=dict)             # of locks of other machines
+    moved: list[str] = field(default_factory=list)          # names of folders that were quarantined
+    lost: set[str] = field(default_factory=set)             # cells that another runner took over from us
 
     def partial(self, i: str) -> Path: return self.folder / f'.{i}.partial'
     def lock(self, i: str) -> Path: return self.folder / f'.{i}.lock'
+
+    def give_back(self, i: str, run: Run) -> None:
+        "Another runner has this cell now: wait for it to end."
+        with self.mutex:
+            self.lost.discard(i)
+            self.left[i] = run
 
     def take(self) -> tuple[str, Run] | None:
         "The longest cell that nobody is at; waits for those of other runners; None at the end."
         while not self.ended.is_set():
             with self.mutex:
                 for i, run in list(self.left.items()):
-                    if not (mine := _claim(self.lock(i))) and not (self.folder / i).exists(): continue
+                    if not (mine := _claim(self.lock(i), self.watch)) and not (self.folder / i).exists(): continue
                     del self.left[i]
                     if not (self.folder / i).exists():
                         self.running[i] = (time.monotonic(), _spent(self.partial(i)))
                         return i, run
-                    if mine: self.lock(i).unlink()
+                    if mine: _free(self.lock(i))
                     self.skipped[i] = read_cell(self.folder / i)[1]
                 if not self.left: return None
             self.ended.wait(.5)
@@ -390,31 +535,57 @@ def _spent(partial: Path) -> float:
     try: return float((partial / '.seconds').read_text())
     except (OSError, ValueError): return 0.
 
-def _finish(grid: _Grid, i: str, run: Run, seconds: float) -> float: # seconds
-    "Give a whole cell its name."
+def _finish(grid: _Grid, i: str, run: Run, seconds: float, made: dict[str, Any]) -> None:
+    "Say what a whole cell holds, and give it its name."
     partial = grid.partial(i)
-    (partial / '.seconds').unlink(missing_ok=True)
     if (log := partial / 'log.txt').exists() and not log.stat().st_size: log.unlink()
-    _write_json(partial / 'run.json', id=i, run=asdict(run), seconds=round(seconds, 3))
-    os.rename(partial, grid.folder / i)
-    (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
-    return seconds
+    _write_json(partial / 'run.json', id=i, run=asdict(run), seconds=round(seconds, 3), made=made, files=_files(partial))
+    _name(grid, i, seconds)
 
+def _name(grid: _Grid, i: str, seconds: float) -> None:
+    "Give a cell its name, which says that it is finished."
+    for note in _NOTES: (grid.partial(i) / note).unlink(missing_ok=True)
+    with _guard(grid.folder): # nobody takes our lock over in this moment
+        if not _mine(grid.lock(i)) or (grid.folder / i).exists():
+            grid.lost.add(i)
+            return
+        os.rename(grid.partial(i), grid.folder / i)
+        (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
+    grid.done[i] = seconds
+
+def _whole(partial: Path, i: str) -> float | None: # seconds, or None if it is not whole
+    "A cell that was whole when its runner died, and lacks nothing but its name."
+    if not (path := partial / 'run.json').exists(): return None
+    try:
+        said = _read_json(path)
+        if said['id'] == i == run_id(_spec(said, path)):
+            _check(partial, said['files'], deep=True)
+            return float(said['seconds'])
+    except (ValueError, KeyError, TypeError): pass
+    path.unlink()
+    return None
+
+# %% ../../nbs/study/40_runs.ipynb #e461fea8
 def _cell(grid: _Grid, k: int, i: str, run: Run) -> None:
     "One cell, by worker `k`."
     (partial := grid.partial(i)).mkdir(exist_ok=True)
+    if (known := _whole(partial, i)) is not None: return _name(grid, i, known)
     if k not in grid.workers: grid.workers[k] = _Worker(k, partial / 'log.txt')
+    pid = grid.workers[k].p.pid
+    (partial / '.worker').write_text(json.dumps(dict(pid=pid, born=_born(pid)) | _here()))
     if grid.ended.is_set(): return
     state, *what = grid.workers[k].do(grid.work, run, partial)
     began, before = grid.running[i]
-    if state == 'done':
-        grid.done[i] = _finish(grid, i, run, before + what[0])
-        return
-    if grid.ended.is_set(): return # it was ended by us
-    error, message, tail = what
-    if error == 'WorkerDied': del grid.workers[k] # the next cell gets a new one
-    _keep(partial, seconds := before + time.monotonic() - began)
-    _write_json(grid.folder / f'{i}.failed.json', id=i, run=asdict(run), seconds=round(seconds, 3), error=error, message=message, traceback=tail)
+    if not _mine(grid.lock(i)): grid.lost.add(i) # we were away, and another runner took it over
+    if state == 'done' and i not in grid.lost: return _finish(grid, i, run, before + what[0], what[1])
+    if state == 'failed' and what[0] == 'WorkerDied' and not grid.ended.is_set(): del grid.workers[k] # the next cell gets a new one
+    if grid.ended.is_set() or i in grid.lost: return # it was ended by us
+    _fail(grid, i, run, before + time.monotonic() - began, *what)
+
+def _fail(grid: _Grid, i: str, run: Run, seconds: float, error: str, message: str, tail: str) -> None:
+    "Say what went wrong with a cell; what it wrote stays."
+    _keep(partial := grid.partial(i), seconds)
+    with _guard(grid.folder): _write_json(grid.folder / f'{i}.failed.json', id=i, run=asdict(run), seconds=round(seconds, 3), error=error, message=message, traceback=tail)
     grid.failed[i] = f'{error}: {message}'
     grid.said.append(f'failed: {i} {run.part} {run.task} {run.model} {settings(run)}\n  {error}: {message}'.rstrip() + f"\n  more in {grid.folder / f'{i}.failed.json'}; what it wrote is kept in {partial.name}")
 
@@ -429,8 +600,9 @@ def _drive(grid: _Grid, k: int) -> None:
         while (cell := grid.take()) is not None:
             try: _cell(grid, k, *cell)
             finally:
-                grid.lock(cell[0]).unlink(missing_ok=True)
+                _free(grid.lock(cell[0]))
                 grid.running.pop(cell[0], None)
+                if cell[0] in grid.lost: grid.give_back(*cell)
     except BaseException as e:
         grid.error.append(e)
         grid.ended.set()
@@ -468,6 +640,18 @@ class _Line:
         if self.on and self.tty: print('\r\x1b[K', end='', file=sys.stderr, flush=True)
 
 # %% ../../nbs/study/40_runs.ipynb #206a876e
+def _live(grid: _Grid, now: float) -> None:
+    "A sign of life for every cell at work; a cell whose lock was taken over, while we were away, is let go."
+    for i, (began, before) in list(grid.running.items()):
+        if _mine(grid.lock(i)):
+            with suppress(OSError): os.utime(grid.lock(i))
+            _keep(grid.partial(i), before + now - began)
+        elif i in grid.running and i not in grid.lost:
+            grid.lost.add(i)
+            grid.said.append(f'{i} was taken over by another runner, as nothing was heard of this one; it is left to that one')
+            for w in list(grid.workers.values()):
+                if w.at == i: w.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
+
 def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None:
     "Until all is done: the progress line, signs of life, and an eye on workers that are gone."
     line, beat = _Line(progress), time.monotonic()
@@ -478,9 +662,7 @@ def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None
             line.show(_line(grid, len(threads)), [grid.said.pop(0) for _ in list(grid.said)])
             if time.monotonic() - beat > _BEAT:
                 beat = time.monotonic()
-                for i, (began, before) in list(grid.running.items()):
-                    with suppress(OSError): os.utime(grid.lock(i))
-                    _keep(grid.partial(i), before + beat - began)
+                _live(grid, beat)
             grid.ended.wait(.1)
     finally:
         line.show('', grid.said)
@@ -511,11 +693,13 @@ def run_grid(
     if not isinstance(workers, int) or workers < 1: raise ValueError(f"workers must be a whole number from 1, got {workers!r}")
     job, folder = _portable(work), Path(out) / 'runs'
     if any(p.exists() and not p.is_dir() for p in (Path(out), folder)): raise ValueError(f"out must be a folder, got {str(out)!r}, which is a file or holds a file named 'runs'; give another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    finished = {i: read_cell(folder / i)[1] for i in cells.id if (folder / i).exists()}
-    _note(runs, folder)
     order = {run_id(r): r for r in runs}
-    grid = _Grid(folder, job, dict(zip(cells.id, cells.seconds, strict=True)), {i: order[i] for i in cells.id if i not in finished}, skipped=finished)
+    grid = _Grid(folder, job, dict(zip(cells.id, cells.seconds, strict=True)), {})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _settle(grid, runs)
+    except OSError as e: raise _with_cure(e) from None
+    grid.left.update({i: order[i] for i in cells.id if i not in grid.skipped})
     threads = [threading.Thread(target=_drive, args=(grid, k), daemon=True) for k in range(min(workers, len(grid.left)))]
     try:
         for t in threads: t.start()
@@ -523,10 +707,48 @@ def run_grid(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f'interrupted; {len(grid.done) + len(grid.skipped)} of {len(runs)} cells are finished, and the others go on where they are when you run the same command again') from None
     finally: _release(grid, threads)
-    if grid.error: raise grid.error[0]
-    return Summary(tuple(grid.done), tuple(grid.skipped), tuple(grid.failed), time.monotonic() - began)
+    if grid.error: raise _with_cure(grid.error[0])
+    return Summary(tuple(grid.done), tuple(grid.skipped), tuple(grid.failed), time.monotonic() - began, tuple(grid.moved))
 
 # %% ../../nbs/study/40_runs.ipynb #3430abfa
+def _settle(grid: _Grid, runs: Sequence[Run]) -> None:
+    "Before a grid begins: what is finished and whole, what is damaged and moved aside; and what a runner that died has left half done is put in order."
+    damaged = []
+    for i in (i for i in grid.cost if (grid.folder / i).exists()):
+        try: grid.skipped[i] = read_cell(grid.folder / i, deep=True)[1]
+        except _Damaged: damaged.append(i)
+    for i in damaged: _quarantine(grid, i) # after all were looked at: a cell that is not ours to move has stopped us before
+    with _guard(grid.folder) as alone:
+        for p in grid.folder.glob('.*.json.*') if alone else (): # all who write such files are here one at a time
+            if re.fullmatch(r'\..*\.json\.[a-z0-9_]{8}', p.name): p.unlink(missing_ok=True)
+        _note(runs, grid.folder)
+    for i in grid.skipped:
+        (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
+        if grid.lock(i).exists() and _claim(grid.lock(i), grid.watch): _free(grid.lock(i))
+
+def _quarantine(grid: _Grid, i: str) -> None:
+    "Move a damaged cell aside, under a name that says so, and tell; unless another runner has done so."
+    with _guard(grid.folder):
+        try:
+            grid.skipped[i] = read_cell(grid.folder / i, deep=True)[1]
+            return # it was done again in the meantime
+        except FileNotFoundError: return
+        except _Damaged as e: reason = str(e)
+        to = grid.folder / f"quarantined-{i}-{1 + len(list(grid.folder.glob(f'quarantined-{i}-*')))}"
+        os.rename(grid.folder / i, to)
+        with suppress(OSError): _write_json(to / 'quarantine.json', id=i, reason=reason)
+    grid.moved.append(to.name)
+    grid.said.append(f'damaged: {reason}\n  it is kept as {to}, and done again')
+
+_CURES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 'make room on the disk') | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), 'make the folder writable, or give another --out')
+
+def _with_cure(e: BaseException) -> BaseException:
+    "A fault of the disk, with a word on what to do."
+    if not isinstance(e, OSError) or e.errno not in _CURES: return e
+    cure = _CURES[e.errno]
+    return OSError(e.errno, f'{e.strerror}; what is finished is whole and kept: {cure}, and run the same command again', e.filename)
+
+# %% ../../nbs/study/40_runs.ipynb #aefd59d3
 def _portable(work: Callable) -> bytes:
     "`work` as another process can load it."
     try: job = pickle.dumps(work)
@@ -546,7 +768,7 @@ def _note(runs: Sequence[Run], folder: Path) -> None:
 def status(
     out: str | Path, # as given to `run_grid`
 ) -> pd.DataFrame: # a row a cell: id, question, scale, part, task, model, settings, state, seconds, error
-    "Every cell that a grid named or that lies there: done, running, failed, partial, waiting or damaged; raises `FileNotFoundError` if nothing was run there."
+    "Every cell that a grid named or that lies there: done, running, failed, partial, waiting or damaged, and what was moved aside; raises `FileNotFoundError` if nothing was run there."
     import pandas as pd
     if not (folder := Path(out) / 'runs').is_dir(): raise FileNotFoundError(f"nothing was run in {out}: there is no {folder}; `plcal run` makes it, or name another --out")
     known = {run_id(r): r for p in sorted(folder.glob('grid-*.json')) for said in [_read_json(p, _AGAIN)] for s in said['runs'] for r in [_spec(dict(said, run=s), p)]}
@@ -554,10 +776,19 @@ def status(
     rows = []
     for i in ids:
         run, state, seconds, error = _state(folder, i)
-        run = known.get(i, run)
+        run, error = known.get(i, run), '\n  '.join(filter(None, [error, *_aside(folder, i)]))
         rows.append(dict(id=i, question=run and run.question, scale=run and run.scale, part=run and run.part, task=run and run.task, model=run and run.model,
                          settings=run and settings(run), state=state, seconds=seconds, error=error))
     return pd.DataFrame(rows, columns=['id', 'question', 'scale', 'part', 'task', 'model', 'settings', 'state', 'seconds', 'error'])
+
+def _aside(folder: Path, i: str) -> list[str]:
+    "What was moved aside of a cell, and why."
+    found = []
+    for p in sorted(folder.glob(f'quarantined-{i}-*')):
+        try: why = _read_json(p / 'quarantine.json')['reason']
+        except (OSError, ValueError, KeyError): why = 'the reason is not known'
+        found.append(f'moved aside as {p.name}: {why}')
+    return found
 
 def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
     "Run if it is known, state, seconds and error of one cell."
@@ -566,7 +797,7 @@ def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
         try: run, seconds = read_cell(folder / i)
         except ValueError as e: return None, 'damaged', 0., str(e)
         return run, 'done', seconds, ''
-    if _alive(folder / f'.{i}.lock'): return None, 'running', _spent(partial), ''
+    if (held := _look(folder / f'.{i}.lock')) and _holder(held[0]) is not False: return None, 'running', _spent(partial), ''
     if failed.exists():
         try: said = _read_json(failed, _AGAIN)
         except ValueError as e: return None, 'failed', _spent(partial), str(e)
