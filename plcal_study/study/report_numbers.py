@@ -6,6 +6,7 @@
 from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 import math
 import numpy as np
@@ -13,10 +14,10 @@ import pandas as pd
 from scipy.optimize import isotonic_regression
 from scipy.special import logsumexp
 from ..measure.abstention import certify_threshold, grid_certified
-from ..measure.bootstrap import ece_interval
+from ..measure.bootstrap import Interval, ece_interval
 from ..measure.calibrators import EPS, cross_fit, fit_isotonic, fit_temperature
-from ..measure.inference import _level, augrc_interval, auroc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
-from ..measure.metrics import auroc, conf_gap, corp, ece, ece_null, mean_conf, nll_top, risk_coverage, smece, wilson
+from ..measure.inference import Test, _level, augrc_interval, auroc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
+from ..measure.metrics import corp, ece, ece_null, risk_coverage, smece, wilson
 from ..measure.predictions import Predictions, pair, select
 
 # %% auto #0
@@ -57,12 +58,13 @@ def as_model(
     return alone
 
 # %% ../../nbs/study/57_report_numbers.ipynb #0083dad0
-def _line(section: str, m: Model, measure: str, f: Callable[[], Any], **known) -> dict:
-    "A row of the table: what `f` gives, or why it gives nothing."
+def _line(section: str, m: Model, measure: str, f: Callable[..., Any], *args, **known) -> dict:
+    "A row of the table: what `f` gives for `args`, or why it gives nothing."
     row = dict.fromkeys(COLUMNS) | dict(section=section, model=m.name, measure=measure, group='', n=len(m.p), resampled=m.units, method='', note='')
-    try: got = f()
+    try: got = f(*args)
     except ValueError as e: return row | dict(note=str(e)) | known
-    got = got if isinstance(got, dict) else got._asdict() if isinstance(got, tuple) else dict(estimate=got)
+    if isinstance(got, (Interval, Test)): got = got._asdict()
+    if not isinstance(got, dict): got = dict(estimate=float(got))
     return row | {k: v for k, v in got.items() if k in COLUMNS} | known
 
 def _mean(x: np.ndarray, codes: np.ndarray | None) -> dict:
@@ -128,7 +130,8 @@ def corp_null(
         rate = rng.binomial(n.astype(np.int64), mean) / n
         r = isotonic_regression(rate, weights=n).x
         band[i], mcb[i] = r[run[at]], n @ ((mean - rate)**2 - (r - rate)**2) / len(conf)
-    return Corp(x[at], fit[at].clip(0, 1), *np.quantile(band, [.025, .975], axis=0).clip(0, 1), mcb)
+    lo, hi = np.quantile(band, [.025, .975], axis=0).clip(0, 1)
+    return Corp(x[at], fit[at].clip(0, 1), lo, hi, mcb)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #cdc0a27b
 def _by_null(estimate: float, null: np.ndarray, method: str) -> dict:
@@ -149,13 +152,11 @@ def _losses(p: Predictions) -> dict[str, np.ndarray]: # (n,) each
     return out | dict(brier=np.einsum('nk,nk->n', probs, probs) - 2 * probs[right] + 1, nll=log - z[right])
 
 # %% ../../nbs/study/57_report_numbers.ipynb #5b0febca
-def _whole(losses: dict[str, np.ndarray], m: Model) -> list[dict]:
-    "Proper scores, in order."
-    def one(name):
-        if name not in losses: raise ValueError('needs the scores of all options, and this log holds a confidence and a grade only')
-        if not np.isfinite(losses[name]).all(): return dict(estimate=math.inf, note='infinite: an option scored as impossible was the right one')
-        return _mean(losses[name], m.codes)
-    return [_line('summary', m, name, lambda name=name: one(name)) for name in ('brier', 'nll', 'brier_top', 'nll_top')]
+def _proper(name: str, losses: dict[str, np.ndarray], codes: np.ndarray | None) -> dict:
+    "The mean of a proper score."
+    if name not in losses: raise ValueError('needs the scores of all options, and this log holds a confidence and a grade only')
+    if not np.isfinite(losses[name]).all(): raise ValueError('infinite: an option scored as impossible was the right one')
+    return _mean(losses[name], codes)
 
 def summary(
     m: Model,      # gets the lines, and the curve of reliability
@@ -163,24 +164,24 @@ def summary(
     "Accuracy, confidence, calibration with nulls, proper scores and ranking, each with an interval where there is one."
     conf, hit, n = m.p.conf, m.p.correct, len(m.p)
     group, words = _resampled(m)
-    c, small = corp_null(conf, hit, seed=m.seed), null_draws(n, 2e7, 200)
-    d, e = corp(conf, hit), ece_null(conf, hit, draws=null_draws(n), seed=m.seed)
+    c, small, losses = corp_null(conf, hit, seed=m.seed), null_draws(n, 2e7, 200), _losses(m.p)
+    d, null = corp(conf, hit), ece_null(conf, hit, draws=null_draws(n), seed=m.seed)
     smooth = ece_null(conf, hit, draws=small, seed=m.seed, metric=smece)
     chance = 1 - float(hit.mean())
-    def line(measure, f, **known): m.lines.append(_line('summary', m, measure, f, **known))
-    line('acc', lambda: _accuracy(hit, m.codes))
-    line('conf', lambda: _mean(conf, m.codes))
-    line('conf_gap', lambda: _mean(conf - hit, m.codes), null=0.)
-    line('ece15', lambda: _by_null(ece(conf, hit), e.draws, 'plug-in'), resampled='grades')
-    line('ece15_true', lambda: ece_interval(conf, hit, cluster=group, seed=m.seed), resampled=words, null=0.)
-    line('smece', lambda: _by_null(smece(conf, hit), smooth.draws, 'reflected Gaussian kernel'), resampled='grades')
-    line('mcb', lambda: _by_null(d.mcb, c.mcb, 'CORP of the Brier score'), resampled='grades')
-    line('dsc', lambda: d.dsc, method='CORP of the Brier score', null=0.)
-    line('unc', lambda: d.unc, method='CORP of the Brier score')
-    m.lines.extend(_whole(_losses(m.p), m))
-    line('auroc', lambda: auroc_interval(conf, hit, m.codes), null=.5)
-    line('aurc', lambda: aurc_interval(conf, hit, m.codes), null=chance)
-    line('augrc', lambda: augrc_interval(conf, hit, m.codes), null=chance / 2)
+    def line(measure, f, *args, **known): m.lines.append(_line('summary', m, measure, f, *args, **known))
+    line('acc', _accuracy, hit, m.codes)
+    line('conf', _mean, conf, m.codes)
+    line('conf_gap', _mean, conf - hit, m.codes, null=0.)
+    line('ece15', _by_null, ece(conf, hit), null.draws, 'plug-in', resampled='grades')
+    line('ece15_true', partial(ece_interval, cluster=group, seed=m.seed), conf, hit, resampled=words, null=0.)
+    line('smece', _by_null, smece(conf, hit), smooth.draws, 'reflected Gaussian kernel', resampled='grades')
+    line('mcb', _by_null, d.mcb, c.mcb, 'CORP of the Brier score', resampled='grades')
+    line('dsc', float, d.dsc, method='CORP of the Brier score', null=0., resampled='')
+    line('unc', float, d.unc, method='CORP of the Brier score', resampled='')
+    for name in ('brier', 'nll', 'brier_top', 'nll_top'): line(name, _proper, name, losses, m.codes)
+    line('auroc', auroc_interval, conf, hit, m.codes, null=.5)
+    line('aurc', aurc_interval, conf, hit, m.codes, null=chance)
+    line('augrc', augrc_interval, conf, hit, m.codes, null=chance / 2)
     m.curves['reliability'] = c
     m.curves['hist'] = [np.histogram(conf[of], 20, (0, 1))[0] for of in (hit, ~hit)]
 
@@ -198,19 +199,21 @@ def _certified(m: Model, risk: float, least: float) -> dict:
     lo, hi = wilson(c.wrong, c.answered)
     return dict(estimate=c.threshold, coverage=c.answered / len(test), risk=c.wrong / c.answered, lo=float(lo), hi=float(hi), answered=c.answered, p=c.p, n=len(test))
 
+def _promise(m: Model, risk: float) -> list[dict]:
+    "The lines of one target."
+    how: dict[str, Any] = dict(group=f'{risk:.0%}', resampled='questions', method=f'Learn-then-Test, fixed sequence, delta {DELTA:g}')
+    try: c = _certified(m, risk, math.ceil(math.log(DELTA) / math.log1p(-risk)))
+    except ValueError as e: return [_line('abstention', m, 'certified_threshold', dict, **how | dict(note=str(e)))]
+    how['n'] = c['n']
+    return [_line('abstention', m, 'certified_threshold', dict, dict(estimate=c['estimate'], p=c['p']), **how),
+            _line('abstention', m, 'certified_coverage', float, c['coverage'], **how),
+            _line('abstention', m, 'certified_risk', dict, dict(estimate=c['risk'], lo=c['lo'], hi=c['hi']), null=risk, **how)]
+
 def abstention(
     m: Model,      # gets the lines, and the curve of risk
 ) -> None:
     "Certified thresholds, and every threshold with coverage, errors and the interval of accuracy among the answered."
-    for risk in RISKS:
-        try: c = _certified(m, risk, math.ceil(math.log(DELTA) / math.log1p(-risk)))
-        except ValueError as e:
-            m.lines.append(_line('abstention', m, 'certified_threshold', lambda: {}, group=f'{risk:.0%}', note=str(e)))
-            continue
-        how = dict(group=f'{risk:.0%}', n=c['n'], resampled='questions', method=f'Learn-then-Test, fixed sequence, delta {DELTA:g}')
-        m.lines.append(_line('abstention', m, 'certified_threshold', lambda: dict(estimate=c['estimate'], p=c['p']), **how))
-        m.lines.append(_line('abstention', m, 'certified_coverage', lambda: c['coverage'], **how))
-        m.lines.append(_line('abstention', m, 'certified_risk', lambda: dict(estimate=c['risk'], lo=c['lo'], hi=c['hi'], null=risk), **how))
+    for risk in RISKS: m.lines.extend(_promise(m, risk))
     m.curves['sweep'] = _sweep(m)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #340409ba
@@ -229,16 +232,16 @@ def _sweep(m: Model, points: int = 201) -> Sweep:
     answered = np.rint(c.coverage[at] * n).astype(int)
     right = answered - np.rint(c.risk[at] * answered).astype(int)
     lo, hi = wilson(right, answered)
-    if m.codes is not None: lo, hi = _clustered(m, c.threshold[at], right / answered, lo, hi)
+    if m.codes is not None: lo, hi = _clustered(m, m.codes, c.threshold[at], right / answered, lo, hi)
     return Sweep(c.threshold[at], answered, right, lo, hi)
 
-def _clustered(m: Model, threshold: np.ndarray, acc: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Intervals of accuracies among the answered by clusters; as they were where fewer than two clusters answer, or nothing varies."
     lo, hi, k = lo.copy(), hi.copy(), len(m.clusters)
     for i, (t, a) in enumerate(zip(threshold, acc, strict=True)):
         kept = m.p.conf >= t
-        total = np.bincount(m.codes[kept], m.p.correct[kept] - a, k)
-        who = int((np.bincount(m.codes[kept], minlength=k) > 0).sum())
+        total = np.bincount(codes[kept], m.p.correct[kept] - a, k)
+        who = int((np.bincount(codes[kept], minlength=k) > 0).sum())
         if who < 2 or not 0 < a < 1: continue
         half = _level(.95, who - 1) * math.sqrt(float(total @ total) * who / (who - 1)) / int(kept.sum())
         lo[i], hi[i] = max(0, a - half), min(1, a + half)
@@ -254,17 +257,16 @@ def _pooled(gap: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, f
     mean, keep = (u @ gap) / u.sum(), tau2 / (tau2 + var)
     return mean + keep * (gap - mean), np.sqrt(keep * var + (1 - keep)**2 / u.sum()), math.sqrt(tau2)
 
-def _by_group(m: Model, rows: list[np.ndarray]) -> list[dict]:
-    "Lines of each group."
-    out = []
-    for name, r in zip(m.clusters, rows, strict=True):
-        conf, hit = m.p.conf[r], m.p.correct[r]
-        def line(measure, f, **known): out.append(_line('groups', m, measure, f, **dict(group=str(name), n=len(r), resampled=f'{len(r):,} questions') | known))
-        line('acc', lambda: _accuracy(hit, None))
-        line('conf', lambda: _mean(conf, None))
-        line('conf_gap', lambda: mean_difference(conf, hit.astype(float)), null=0.)
-        line('auroc', lambda: auroc_interval(conf, hit), null=.5)
-    return out
+def _group(m: Model, name: str, rows: np.ndarray) -> list[dict]:
+    "Lines of one group."
+    conf, hit = m.p.conf[rows], m.p.correct[rows]
+    def line(measure, f, *args, **known): return _line('groups', m, measure, f, *args, group=name, n=len(rows), resampled=f'{len(rows):,} questions', **known)
+    return [line('acc', _accuracy, hit, None), line('conf', _mean, conf, None), line('conf_gap', mean_difference, conf, hit.astype(float), null=0.), line('auroc', auroc_interval, conf, hit, null=.5)]
+
+def _adjust(lines: list[dict]) -> None:
+    "Holm's p over the lines that have a p."
+    tested = [r for r in lines if r['p'] is not None]
+    for r, p in zip(tested, holm(np.array([r['p'] for r in tested])) if tested else [], strict=True): r['p_holm'] = float(p)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #083dc513
 def groups(
@@ -277,56 +279,51 @@ def groups(
     size = np.bincount(m.codes)
     if len(size) > most or np.median(size) < least: return
     rows = np.split(np.argsort(m.codes, kind='stable'), np.cumsum(size)[:-1])
-    lines = _by_group(m, rows)
-    gaps = [r for r in lines if r['measure'] == 'conf_gap']
-    tested = [r for r in gaps if r['p'] is not None]
-    for r, p in zip(tested, holm([r['p'] for r in tested]) if tested else [], strict=True): r['p_holm'] = float(p)
+    lines = [r for name, of in zip(m.clusters, rows, strict=True) for r in _group(m, str(name), of)]
+    _adjust([r for r in lines if r['measure'] == 'conf_gap'])
     gap = m.p.conf - m.p.correct
     mean = np.bincount(m.codes, gap) / size
     within = float(((gap - mean[m.codes])**2).sum()) / max(1, len(gap) - len(size))
     m.lines.extend(lines)
     if not within > 0: return
     near, se, spread = _pooled(mean, within / size)
-    m.lines.append(_line('groups', m, 'spread', lambda: spread, method='DerSimonian–Laird', null=0.))
+    m.lines.append(_line('groups', m, 'spread', float, spread, method='DerSimonian–Laird', null=0.))
     for name, x, s, k in zip(m.clusters, near, se, size, strict=True):
-        m.lines.append(_line('groups', m, 'conf_gap_pooled', lambda x=x, s=s: dict(estimate=float(x), lo=float(x - 1.96 * s), hi=float(x + 1.96 * s)), group=str(name), n=int(k), method='empirical Bayes'))
+        m.lines.append(_line('groups', m, 'conf_gap_pooled', dict, dict(estimate=float(x), lo=float(x - 1.96 * s), hi=float(x + 1.96 * s)), group=str(name), n=int(k), method='empirical Bayes'))
 
 # %% ../../nbs/study/57_report_numbers.ipynb #62641959
+def _repaired(m: Model, name: str, before: dict[str, np.ndarray], q: Predictions) -> tuple[list[dict], list[dict]]: # scores after; changes
+    "One method, judged."
+    def line(measure, f, *args, **known): return _line('repair', m, measure, f, *args, group=name, **known)
+    after, null = _losses(q), ece_null(q.conf, q.correct, draws=null_draws(len(q)), seed=m.seed)
+    shared = [s for s in before if s in after]
+    lines = [line('ece15', _by_null, ece(q.conf, q.correct), null.draws, 'plug-in', resampled='grades'), line('conf_gap', _mean, q.conf - q.correct, m.codes, null=0.),
+             line('auroc', auroc_interval, q.conf, q.correct, m.codes, null=.5)]
+    return lines + [line(s, _proper, s, after, m.codes) for s in shared], [line(f'{s}_change', mean_difference, after[s], before[s], m.codes, null=0.) for s in shared]
+
 def repair(
     m: Model,      # gets the lines, and the curves of the repaired confidences
 ) -> None:
     "Temperature and isotonic regression, cross-fitted: scores after, and the paired change with Holm's p over methods and scores."
-    units = len(m.p) if m.codes is None else len(m.clusters)
+    units, tests = len(m.p) if m.codes is None else len(m.clusters), []
     slim = replace(m.p, uid=np.arange(len(m.p)), scores={}, cluster=m.codes, meta={})
-    before, tests = _losses(slim), []
+    before = _losses(slim)
     for name, fit in (('temperature', fit_temperature), ('isotonic', fit_isotonic)):
-        def line(measure, f, name=name, **known): m.lines.append(_line('repair', m, measure, f, group=name, **known))
         try: q = cross_fit(slim, fit, min(5, units), m.seed)
-        except ValueError as e:
-            line('brier_top', lambda: {}, note=str(e))
-            continue
-        e = ece_null(q.conf, q.correct, draws=null_draws(len(q)), seed=m.seed)
-        line('ece15', lambda: _by_null(ece(q.conf, q.correct), e.draws, 'plug-in'), resampled='grades')
-        line('conf_gap', lambda: _mean(q.conf - q.correct, m.codes), null=0.)
-        line('auroc', lambda: auroc_interval(q.conf, q.correct, m.codes), null=.5)
-        after = _losses(q)
-        for score in [s for s in before if s in after]:
-            line(score, lambda: _mean(after[score], m.codes))
-            tests.append(_line('repair', m, f'{score}_change', lambda: mean_difference(after[score], before[score], m.codes), group=name, null=0.))
-        m.curves[name] = corp_null(q.conf, q.correct, 40, m.seed)
+        except ValueError as e: m.lines.append(_line('repair', m, 'brier_top', dict, group=name, note=str(e)))
+        else:
+            lines, changes = _repaired(m, name, before, q)
+            m.lines.extend(lines)
+            tests += changes
+            m.curves[name] = corp_null(q.conf, q.correct, 40, m.seed)
     _adjust(tests)
     m.lines.extend(tests)
-    m.lines.append(_line('repair', m, 'temperature', lambda: _fitted(slim), null=1., method='least NLL on all answers'))
+    m.lines.append(_line('repair', m, 'temperature', _fitted, slim, null=1., method='least NLL on all answers'))
 
 def _fitted(p: Predictions) -> dict:
     "The temperature of all answers: a description, not a repair that was judged."
     t = fit_temperature(replace(p, meta=dict(split='val')))
     return dict(estimate=t.t) | (dict(note=f'without an interval: {t.flag}') if t.flag or not math.isfinite(t.hi) else dict(lo=t.lo, hi=t.hi))
-
-def _adjust(lines: list[dict]) -> None:
-    "Holm's p over these lines."
-    tested = [r for r in lines if r['p'] is not None]
-    for r, p in zip(tested, holm([r['p'] for r in tested]) if tested else [], strict=True): r['p_holm'] = float(p)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #bdb8b9fa
 def position(
@@ -342,9 +339,10 @@ def position(
     chosen, label = np.nanargmax(m.p.logits[rows], axis=1), m.p.label[rows]
     codes, lines = None if m.codes is None else m.codes[rows], []
     for i in range(usual):
-        lines.append(_line('position', m, 'chosen_minus_right', lambda i=i: mean_difference((chosen == i).astype(float), (label == i).astype(float), codes), group=chr(ord('A') + i), n=int(rows.sum()), null=0.))
-        m.lines.append(_line('position', m, 'chosen', lambda i=i: float((chosen == i).mean()), group=chr(ord('A') + i), n=int(rows.sum())))
-        m.lines.append(_line('position', m, 'right', lambda i=i: float((label == i).mean()), group=chr(ord('A') + i), n=int(rows.sum())))
+        how: dict[str, Any] = dict(group=chr(ord('A') + i), n=int(rows.sum()))
+        mine, true = (chosen == i).astype(float), (label == i).astype(float)
+        m.lines.extend([_line('position', m, 'chosen', np.mean, mine, **how, resampled=''), _line('position', m, 'right', np.mean, true, **how, resampled='')])
+        lines.append(_line('position', m, 'chosen_minus_right', mean_difference, mine, true, codes, **how, null=0.))
     _adjust(lines)
     m.lines.extend(lines)
 
@@ -362,8 +360,17 @@ def _differences(a: Predictions, b: Predictions, codes: np.ndarray | None) -> di
     x, y = _losses(a), _losses(b)
     both = ('brier', 'nll') if 'brier' in x and 'brier' in y else ('brier_top', 'nll_top')
     def acc(): return mcnemar(b.correct, a.correct) if codes is None else mean_difference(b.correct.astype(float), a.correct.astype(float), codes)
-    return dict(acc=acc) | {s: lambda s=s: mean_difference(y[s], x[s], codes) for s in both} | dict(
-        auroc=lambda: delong([b.conf, a.conf], [b.correct, a.correct], codes).compare(0, 1))
+    def ranking(): return delong([b.conf, a.conf], np.stack([b.correct, a.correct]), codes).compare(0, 1)
+    return dict(acc=acc) | {s: partial(mean_difference, y[s], x[s], codes) for s in both} | dict(auroc=ranking)
+
+def _versus(a: Model, b: Model, one: Predictions, two: Predictions) -> list[dict]:
+    "The lines of b against a, on their common questions."
+    codes = None if one.cluster is None or a.codes is None else pd.factorize(one.cluster)[0]
+    if codes is not None and codes.max() < 1: codes = None
+    how: dict[str, Any] = dict(group=a.name, n=len(one), resampled=f'{len(one):,} questions' if codes is None else f'{codes.max() + 1:,} clusters')
+    lines = [_line('comparison', b, name, f, null=0., **how) for name, f in _differences(one, two, codes).items()]
+    gap = ece(two.conf, two.correct) - ece(one.conf, one.correct)
+    return [*lines, _line('comparison', b, 'ece15', float, gap, **how | dict(resampled='', note='shown, not tested: the bias of ECE differs between models'))]
 
 # %% ../../nbs/study/57_report_numbers.ipynb #c50a1317
 def comparison(
@@ -379,13 +386,7 @@ def comparison(
             warnings.append(f'No comparison by question: {e}.')
             continue
         if odd: warnings.append(f'{b.name} and {a.name} are compared on the {len(one):,} questions that both answered; {odd:,} are in one log only and are left out of the comparison.')
-        shared = replace(b, p=two)
-        codes = None if one.cluster is None or a.codes is None else pd.factorize(one.cluster)[0]
-        if codes is not None and codes.max() < 1: codes = None
-        words = f'{len(one):,} questions' if codes is None else f'{codes.max() + 1:,} clusters'
-        how = dict(group=a.name, n=len(one), resampled=words)
-        for name, f in _differences(one, two, codes).items(): lines.append(_line('comparison', shared, name, f, null=0., **how))
-        lines.append(_line('comparison', shared, 'ece15', lambda: ece(two.conf, two.correct) - ece(one.conf, one.correct), **how | dict(resampled='', note='shown, not tested: the bias of ECE differs between models')))
+        lines += _versus(a, b, one, two)
     _adjust(lines)
     return lines, warnings
 
