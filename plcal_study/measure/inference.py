@@ -129,29 +129,33 @@ def _both(correct: np.ndarray, least: int = 1) -> None:
         raise ValueError(f"correct must hold at least {least} right and {least} wrong, got {right} right and {wrong} wrong; AUROC compares the two")
 
 # %% ../../nbs/measure/03_inference.ipynb #66cd9814
-def _area_influence(score: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (n,) of AURC, (n,) of AUGRC, row by row
+def _area_influence(score: np.ndarray, wrong: np.ndarray) -> tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]: # of AURC, of AUGRC: (n,) row by row
     "What each answer adds to the two areas; both have mean 0."
     n, order = len(score), np.argsort(-score, kind='stable')
     group = np.cumsum(np.r_[0, np.diff(score[order]) != 0])
     size, w = np.bincount(group), wrong[order].astype(float)
     def shared(x): return (np.bincount(group, x) / size)[group]
-    k, risk = np.arange(1, n + 1), np.cumsum(shared(w)) / np.arange(1, n + 1)
     def onwards(x): return shared(np.cumsum(x[::-1])[::-1])
-    aurc = shared(risk) - risk.mean() + w * onwards(1 / k) - onwards(risk / k)
-    above = (np.cumsum(size) - size / 2)[group] / n                       # share surer than each, ties half
-    errors = np.bincount(group, w)
-    share = (np.cumsum(errors) - errors / 2)[group] / n
-    augrc = w * (1 - above) + share
-    out = np.empty((2, n))
-    out[:, order] = aurc, augrc - augrc.mean()
-    return out[0], out[1]
+    def back(x):
+        out = np.empty(n)
+        out[order] = x - x.mean()
+        return out
+    def of_aurc():
+        k = np.arange(1, n + 1)
+        risk = np.cumsum(shared(w)) / k
+        return back(shared(risk) + w * onwards(1 / k) - onwards(risk / k))
+    def of_augrc():
+        errors = np.bincount(group, w)
+        above, share = (((np.cumsum(x) - x / 2) / n)[group] for x in (size, errors)) # answers surer than each, and errors, ties half
+        return back(w * (1 - above) + share)
+    return of_aurc, of_augrc
 
 def _area_interval(which: int, area: float, score, correct, cluster, level: float) -> Interval:
     "The interval of one of the two areas."
     score, correct = check_scores(score, correct)
     if correct.all() or not correct.any(): raise ValueError(f"correct must hold right and wrong answers, got only {bool(correct[0])}; the area then says nothing of the score")
     codes, k = _clusters(cluster, len(score))
-    psi = _area_influence(score.astype(float), ~correct)[which]
+    psi = _area_influence(score.astype(float), ~correct)[which]()
     if codes is not None: psi = np.bincount(codes, psi)
     half = _level(level, k - 1) * math.sqrt(float(psi @ psi) * k / (k - 1)) / len(score) / area
     lo, hi = area * math.exp(-half), area * math.exp(min(half, 700.)) # no float beyond

@@ -12,7 +12,6 @@ import math
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
-from scipy.special import logsumexp
 from ..measure.abstention import certify_threshold, grid_certified
 from ..measure.bootstrap import Interval, ece_interval
 from ..measure.calibrators import EPS, cross_fit, fit_isotonic, fit_temperature
@@ -85,7 +84,7 @@ GROUPS = 20_000 # units that a bootstrap tells apart; neighbours in confidence t
 
 def null_draws(
     n: int,                  # answers
-    work: float = 2e8,       # answers drawn in all
+    work: float = 1e8,       # answers drawn in all
     most: int = 1000,        # draws at most
 ) -> int:
     "Draws of a null distribution: fewer for many answers, never fewer than 40."
@@ -145,11 +144,17 @@ def _losses(p: Predictions) -> dict[str, np.ndarray]: # (n,) each
     sure = np.clip(p.conf, EPS, 1 - EPS)
     out = dict(brier_top=(p.conf - p.correct)**2, nll_top=-np.log(np.where(p.correct, sure, 1 - sure)))
     if p.logits is None or p.label is None: return out
-    right = np.arange(len(p)), p.label
-    z = np.where(np.isnan(p.logits), -np.inf, p.logits).astype(float)
-    log = logsumexp(z, axis=1)
-    probs = np.exp(z - log[:, None])
-    return out | dict(brier=np.einsum('nk,nk->n', probs, probs) - 2 * probs[right] + 1, nll=log - z[right])
+    brier, nll = np.empty(len(p)), np.empty(len(p))
+    for i in range(0, len(p), 2**14): # rows that fit the cache
+        z, label = p.logits[i:i + 2**14].astype(float), p.label[i:i + 2**14]
+        z -= np.nanmax(z, 1, keepdims=True)
+        right = np.arange(len(z)), label
+        e = np.nan_to_num(np.exp(z), nan=0.)
+        total = e.sum(1)
+        nll[i:i + 2**14] = np.log(total) - z[right]
+        e /= total[:, None]
+        brier[i:i + 2**14] = np.einsum('nk,nk->n', e, e) - 2 * e[right] + 1
+    return out | dict(brier=brier, nll=nll)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #5b0febca
 def _proper(name: str, losses: dict[str, np.ndarray], codes: np.ndarray | None) -> dict:
@@ -238,12 +243,16 @@ def _sweep(m: Model, points: int = 201) -> Sweep:
 def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Intervals of accuracies among the answered by clusters; as they were where fewer than two clusters answer, or nothing varies."
     lo, hi, k = lo.copy(), hi.copy(), len(m.clusters)
-    for i, (t, a) in enumerate(zip(threshold, acc, strict=True)):
-        kept = m.p.conf >= t
-        total = np.bincount(codes[kept], m.p.correct[kept] - a, k)
-        who = int((np.bincount(codes[kept], minlength=k) > 0).sum())
+    order = np.argsort(-m.p.conf, kind='stable')
+    ends = np.searchsorted(-m.p.conf[order], -threshold, 'right')
+    size, hits, start = np.zeros(k), np.zeros(k), 0
+    for i, (end, a) in enumerate(zip(ends, acc, strict=True)):
+        rows = order[start:end]
+        size += np.bincount(codes[rows], minlength=k)
+        hits += np.bincount(codes[rows], m.p.correct[rows], k)
+        start, total, who = end, hits - a * size, int((size > 0).sum())
         if who < 2 or not 0 < a < 1: continue
-        half = _level(.95, who - 1) * math.sqrt(float(total @ total) * who / (who - 1)) / int(kept.sum())
+        half = _level(.95, who - 1) * math.sqrt(float(total @ total) * who / (who - 1)) / end
         lo[i], hi[i] = max(0, a - half), min(1, a + half)
     return lo, hi
 
