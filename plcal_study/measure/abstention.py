@@ -225,9 +225,8 @@ def grid_certified(
     least = np.ceil(np.log(delta) / np.log1p(-risk))
     return np.unique(np.quantile(score.astype(float), np.linspace(0, 1 - min(1, 2 * least / k), steps), method='inverted_cdf'))
 
-def _most_wrong(k: int, risk: float, delta: float) -> np.ndarray: # (k + 1,) int
-    "For 0 … k answers, the largest number of wrong ones with p ≤ delta; -1: none."
-    n = np.arange(k + 1)
+def _most_wrong(n: np.ndarray, risk: float, delta: float) -> np.ndarray: # int, of the shape of `n`
+    "For so many answers, the largest number of wrong ones with p ≤ delta; -1: none."
     binom = scipy.stats.binom
     w = binom.ppf(delta, n, risk)
     return np.where(binom.cdf(w, n, risk) <= delta * (1 + 1e-9), w, w - 1).astype(int) # a p-value of just delta passes, rounded or not
@@ -256,7 +255,7 @@ def certify_threshold(
     [(score, correct)], grid = _check_sets([(score, correct)], 0, grid)
     _check_promise(risk, delta)
     right, wrong = _answered(score, correct, grid)
-    j = int(_last_passed((wrong <= _most_wrong(len(score), risk, delta)[right + wrong])[None])[0])
+    j = int(_last_passed((wrong <= _most_wrong(right + wrong, risk, delta))[None])[0])
     if j == len(grid): return Certified(np.inf, 0, 0, 1.)
     n, w = int(right[j] + wrong[j]), int(wrong[j])
     return Certified(float(grid[j]), n, w, float(scipy.stats.binom.cdf(w, n, risk)))
@@ -277,7 +276,7 @@ def draw_certified(
     _check_promise(risk, delta)
     ks = _check_draws(sets, k, draws)
     if np.ndim(k): raise ValueError(f"k must be one whole number, so that the data sets have the same weight, got {k}")
-    most = _most_wrong(ks.sum(), risk, delta)
+    most = _most_wrong(np.arange(ks.sum() + 1), risk, delta)
     def choose(wrong, right):
         wrong, right = (np.rint(x[:, :-1] * ks.sum()).astype(int) for x in (wrong, right))
         return _last_passed(wrong <= most[wrong + right])

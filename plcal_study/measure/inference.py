@@ -13,13 +13,14 @@ import pandas as pd
 import scipy # scipy.stats and scipy.optimize are slow to load, and load when they are first used
 from scipy import special
 from .bootstrap import Interval
+from .metrics import augrc, aurc
 from .predictions import check_scores
 
 # %% auto #0
-__all__ = ['Test', 'auroc_interval', 'Delong', 'delong', 'MannWhitney', 'mann_whitney', 'mcnemar', 'mean_difference', 'pearson',
-           'spearman', 'kendall', 'correlation_difference', 'resampled_mean', 'holm', 'bh', 'Equivalence', 'tost',
-           'answer', 'power_mean', 'power_correlation', 'n_for_mean', 'detectable_correlation', 'Mixed', 'mixed_model',
-           'leave_one_out']
+__all__ = ['Test', 'auroc_interval', 'aurc_interval', 'augrc_interval', 'Delong', 'delong', 'MannWhitney', 'mann_whitney',
+           'mcnemar', 'mean_difference', 'pearson', 'spearman', 'kendall', 'correlation_difference', 'resampled_mean',
+           'holm', 'bh', 'Equivalence', 'tost', 'answer', 'power_mean', 'power_correlation', 'n_for_mean',
+           'detectable_correlation', 'Mixed', 'mixed_model', 'leave_one_out']
 
 # %% ../../nbs/measure/03_inference.ipynb #88d8907b
 class Test(NamedTuple):
@@ -130,6 +131,58 @@ def _both(correct: np.ndarray, least: int = 1) -> None:
     right, wrong = int(correct.sum()), int((~correct).sum())
     if min(right, wrong) < least:
         raise ValueError(f"correct must hold at least {least} right and {least} wrong, got {right} right and {wrong} wrong; AUROC compares the two")
+
+# %% ../../nbs/measure/03_inference.ipynb #66cd9814
+def _area_influence(score: np.ndarray, wrong: np.ndarray) -> tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]: # of AURC, of AUGRC: (n,) row by row
+    "What each answer adds to the two areas; both have mean 0."
+    n, order = len(score), np.argsort(-score, kind='stable')
+    group = np.cumsum(np.r_[0, np.diff(score[order]) != 0])
+    size, w = np.bincount(group), wrong[order].astype(float)
+    def shared(x): return (np.bincount(group, x) / size)[group]
+    def onwards(x): return shared(np.cumsum(x[::-1])[::-1])
+    def back(x):
+        out = np.empty(n)
+        out[order] = x - x.mean()
+        return out
+    def of_aurc():
+        k = np.arange(1, n + 1)
+        risk = np.cumsum(shared(w)) / k
+        return back(shared(risk) + w * onwards(1 / k) - onwards(risk / k))
+    def of_augrc():
+        errors = np.bincount(group, w)
+        above, share = (((np.cumsum(x) - x / 2) / n)[group] for x in (size, errors)) # answers surer than each, and errors, ties half
+        return back(w * (1 - above) + share)
+    return of_aurc, of_augrc
+
+def _area_interval(which: int, area: float, score, correct, cluster, level: float) -> Interval:
+    "The interval of one of the two areas."
+    score, correct = check_scores(score, correct)
+    if correct.all() or not correct.any(): raise ValueError(f"correct must hold right and wrong answers, got only {bool(correct[0])}; the area then says nothing of the score")
+    codes, k = _clusters(cluster, len(score))
+    psi = _area_influence(score.astype(float), ~correct)[which]()
+    if codes is not None: psi = np.bincount(codes, psi)
+    half = _level(level, k - 1) * math.sqrt(float(psi @ psi) * k / (k - 1)) / len(score) / area
+    lo, hi = area * math.exp(-half), area * math.exp(min(half, 700.)) # no float beyond
+    return Interval(area, lo, min(hi, (1., .5)[which]), level, 'infinitesimal jackknife, log', len(score), k, 0)
+
+# %% ../../nbs/measure/03_inference.ipynb #09955447
+def aurc_interval(
+    score: np.ndarray,   # (n,) any finite numbers, higher is surer
+    correct: np.ndarray, # (n,) bool or 0/1, of both kinds
+    cluster=None,        # (n,) str or int: what questions share; None: independent
+    level: float = .95,  # of the interval, in (0, 1)
+) -> Interval:           # in [0, 1], 0 is best
+    "`aurc` with its interval by the infinitesimal jackknife; raises `ValueError` when all answers are right, or all wrong."
+    return _area_interval(0, aurc(score, correct), score, correct, cluster, level)
+
+def augrc_interval(
+    score: np.ndarray,   # (n,) any finite numbers, higher is surer
+    correct: np.ndarray, # (n,) bool or 0/1, of both kinds
+    cluster=None,        # (n,) str or int: what questions share; None: independent
+    level: float = .95,  # of the interval, in (0, 1)
+) -> Interval:           # in [0, 1/2], 0 is best
+    "`augrc` with its interval by the infinitesimal jackknife; raises `ValueError` when all answers are right, or all wrong."
+    return _area_interval(1, augrc(score, correct), score, correct, cluster, level)
 
 # %% ../../nbs/measure/03_inference.ipynb #ef65351c
 @dataclass(frozen=True, eq=False)

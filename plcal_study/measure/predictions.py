@@ -292,6 +292,6 @@ def load(
     if head is None: raise ValueError(f"{path} holds no predictions of this package: the key 'plcal' is missing from its metadata; read it as a log instead")
     if (v := json.loads(head)['version']) != 1: raise ValueError(f"{path} has format version {v}, this package reads 1")
     def col(name): return t[name].to_numpy() if name in t.column_names else None
-    logits = np.stack(col('logits')) if 'logits' in t.column_names else None
+    logits = None if 'logits' not in t.column_names else t['logits'].combine_chunks().flatten().to_numpy().reshape(len(t), -1)
     scores = {n[6:]: col(n) for n in t.column_names if n.startswith('score:')}
     return Predictions(json.loads(head)['meta'], col('uid'), col('correct'), col('conf'), logits, col('label'), scores, col('cluster'))
