@@ -279,11 +279,18 @@ def _lettered(uid: str, t: Told, gold: _Gold, k: int) -> Answer:
     won = int(z.argmax())
     return Answer(uid, won == gold.label, z, gold.label, scores=scores | dict(wrote_another=float(wrote is not None and wrote != won)), fields=gold.fields)
 
-# %% ../../nbs/measure/10_responses.ipynb #76f66408
+# %% ../../nbs/measure/10_responses.ipynb #9c78ecc0
 _MOST = 1 << 30 # bytes of one entry
 _SAMPLE = re.compile(r'samples/.+_epoch_\d+(\.json|/sample\.json)')
 
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, pa.ArrowException, struct.error) # what a damaged archive raises
+
 def _entry(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
+    "One file of a zip archive; raises `ValueError` if it is damaged or too large."
+    try: return _unpacked(raw, info, z)
+    except _BROKEN as e: raise ValueError(f"entry {info.filename!r} is damaged: {str(e)[:100]}") from None
+
+def _unpacked(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
     "One file of a zip archive, also if it is compressed with zstandard."
     if info.file_size > _MOST: raise ValueError(f"entry {info.filename!r} holds {info.file_size:,} bytes, more than {_MOST:,}")
     if info.compress_type != 93:
@@ -300,11 +307,13 @@ def _zipped(path: Path, reading: Reading) -> tuple[dict, Iterator[tuple[str, dic
     "The header and the samples of an .eval file."
     def samples():
         with open(path, 'rb') as raw, zipfile.ZipFile(raw) as z:
-            for info in {i.filename: i for i in z.infolist() if _SAMPLE.fullmatch(i.filename)}.values(): # of two with one name the last
+            there = {i.filename: i for i in z.infolist()} # of two with one name the last
+            for info in (i for n, i in there.items() if _SAMPLE.fullmatch(n)):
                 found: Any = None
                 with reading.row(info.filename):
                     found = json.loads(_entry(raw, info, z))
                     if not isinstance(found, dict): raise ValueError("a sample must be a record {…}")
+                    if (beside := there.get(info.filename.removesuffix('sample.json') + 'metadata.json')) is not None and info.filename.endswith('/sample.json'): found['metadata'] = json.loads(_entry(raw, beside, z))
                 if found is not None: yield info.filename, found
     try:
         with open(path, 'rb') as raw, zipfile.ZipFile(raw) as z:
@@ -312,7 +321,7 @@ def _zipped(path: Path, reading: Reading) -> tuple[dict, Iterator[tuple[str, dic
             info = names.get('header.json') or names.get('_journal/start.json')
             if info is None: raise ValueError("no header.json, so this is no log of inspect_ai")
             return json.loads(_entry(raw, info, z)), samples()
-    except (zipfile.BadZipFile, pa.ArrowException, OSError, EOFError, zlib.error, *FAULTS) as e:
+    except (*_BROKEN, *FAULTS) as e:
         if isinstance(e, FileNotFoundError): raise
         raise ValueError(f"{path}: not a readable log of inspect_ai: {str(e)[:200]}") from None
 

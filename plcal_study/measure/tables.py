@@ -93,6 +93,7 @@ def _roles(names: Sequence[str], columns: Mapping[str, Any] | None) -> dict[str,
 # %% ../../nbs/measure/08_tables.ipynb #5e249d11
 def _csv(path: Path, reading: Reading) -> _Table:
     "A CSV or TSV file: its delimiter is a tab, comma or semicolon, whichever its first line has most of."
+    _utf8(path)
     with open(path, encoding='utf-8-sig', errors='replace', newline='') as f: head = f.readline()
     delimiter = max(',\t;', key=head.count) if path.suffix.lower() != '.tsv' else '\t'
     names = next(csv.reader([head], delimiter=delimiter), [])
@@ -115,6 +116,15 @@ def _csv(path: Path, reading: Reading) -> _Table:
         for n in lost: number += n <= number
         return f'line {_line(path, number, delimiter)}'
     return _Table(names, load, place)
+
+def _utf8(path: Path) -> None:
+    "Text in another encoding is named by its line; Arrow would stumble over it."
+    try:
+        with open(path, encoding='utf-8') as f:
+            while f.read(1 << 20): pass
+    except UnicodeDecodeError:
+        with open(path, 'rb') as f: n = next(n for n, raw in enumerate(f, 1) if raw.decode('utf-8', 'ignore').encode() != raw)
+        raise ValueError(f"line {n}: not UTF-8 text; save the file in that encoding") from None
 
 def _line(path: Path, number: int, delimiter: str) -> int:
     "The line on which a row of a CSV file begins; rows are counted from 1, with the header."
@@ -337,7 +347,7 @@ def _options(w: _Work) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]: 
     w.reading.took |= dict(conf=f"largest softmax of {said}" if role == 'logits' else f"largest of {said}" + (", as a share of their sum" if scores else ''), label=w.roles['label'][0])
     y = _labels(w.t['' or w.roles['label'][0]], w.roles['label'][0], w.reading)
     w.fault(np.isnan(y) | (y < 0) | (y >= k), lambda i: f"label ({w.roles['label'][0]}) must be an option from 0 to {k[i] - 1}, or all letters, got {w.raw('label', i)!r}; do the labels count from 1?")
-    return z, np.where(np.isfinite(y), y, 0).astype(np.int64), scores
+    return z, np.where((y >= 0) & (y < k), y, 0).astype(np.int64), scores
 
 # %% ../../nbs/measure/08_tables.ipynb #cf84c878
 def _confidence(w: _Work, logits: np.ndarray | None) -> np.ndarray: # (n,) float64
@@ -402,13 +412,13 @@ def _clusters(w: _Work, keep: np.ndarray, asked: bool) -> np.ndarray | None:
     return values.astype(str)[group]
 
 # %% ../../nbs/measure/08_tables.ipynb #a236bc10
-def _twice(w: _Work, uid: np.ndarray, keep: np.ndarray) -> str:
+def _twice(w: _Work, uid: np.ndarray, keep: np.ndarray, whole: pa.Table) -> str:
     "What to say where a question comes twice: which columns tell the two rows apart."
     rows = np.flatnonzero(keep)
     again = pd.Index(uid[keep]).duplicated()
     j = int(rows[again.argmax()])
     i = int(rows[(uid[keep] == uid[j]).argmax()])
-    apart = [n for n in w.t.column_names if n not in (*w.roles['uid'], *w.roles.get('conf', []), *w.roles.get('correct', [])) and w.t[n][i].as_py() != w.t[n][j].as_py()][:4]
+    apart = [n for n in whole.column_names if n not in {c for r in w.roles if r != 'cluster' for c in w.roles[r]} and whole[n][i].as_py() != whole[n][j].as_py()][:4]
     return (f"{w.place(j)}: question {str(uid[j])!r} ({w.roles['uid'][0]}) stands in {w.place(i)} already; "
             + (f"the two differ in {', '.join(map(repr, apart))}: choose rows by filter='{apart[0]}=…', or add it to the question by columns={{'uid': [{w.roles['uid'][0]!r}, {apart[0]!r}]}}" if apart else "choose rows by filter='column=value', or name more columns by columns={'uid': […]}"))
 
@@ -467,9 +477,9 @@ def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, fi
     try: return finished(reading, meta, uid=take(uid), correct=take(correct), conf=take(conf), logits=take(logits), label=take(label), scores={k: take(v) for k, v in scores.items()}, cluster=take(cluster))
     except ValueError as e:
         if 'uid must be unique' not in str(e): raise
-        raise ValueError(_twice(w, uid, keep)) from None
+        raise ValueError(_twice(w, uid, keep, table.load(table.names, ids))) from None
 
-# %% ../../nbs/measure/08_tables.ipynb #6e29a4c6
+# %% ../../nbs/measure/08_tables.ipynb #64b0d0ac
 def read_columns(
     source: Any, # a file (.csv, .tsv, .parquet, .jsonl), a data frame, an Arrow table or one split of a data set
 ) -> list[dict[str, Any]]: # its rows, with ids as text

@@ -1,7 +1,7 @@
 "Logs that must be refused, with what the message must say; run by the one shared test."
 import json, tempfile
 from pathlib import Path
-from plcal_study.measure.logs import read_lm_eval
+from plcal_study.measure.harnesses import read_lm_eval
 
 
 def _read(text='', label=None, **change):
@@ -17,7 +17,7 @@ def _read(text='', label=None, **change):
 CASES = [
     ('lm_eval: empty file',          lambda: _read(' '), ValueError, 'has no lines'),
     ('lm_eval: not JSON',            lambda: _read('doc_id,target'), ValueError, 'line 1: not JSON'),
-    ('lm_eval: another JSON',        lambda: _read('[1, 2]'), ValueError, 'no samples file'),
+    ('lm_eval: another JSON',        lambda: _read('[1, 2]'), ValueError, 'a line must hold one record'),
     ('lm_eval: file missing',        lambda: read_lm_eval('no such file'), FileNotFoundError, 'no such file'),
     ('lm_eval: field missing',       lambda: _read(arguments=None), ValueError, "line 1: field 'arguments' is missing"),
     ('lm_eval: option missing',      lambda: _read(arguments={'gen_args_1': {'arg_0': 'Q', 'arg_1': ' 1x'}}), ValueError, "field 'gen_args_0' is missing"),
