@@ -91,14 +91,14 @@ _CSS = """
 :root {--bg:#fff; --ink:#1b1f24; --soft:#57606a; --line:#d0d7de; --fill:#f6f8fa; --c0:#0b5cad; --c1:#b3460a; --c2:#1a7037; --c3:#7b3294; --c4:#7a4a00; --c5:#444; --warn:#fff4d6; --edge:#9a6700}
 @media (prefers-color-scheme: dark) and (not print) {:root {--bg:#0f1318; --ink:#e6e9ed; --soft:#a6aeb8; --line:#3a424c; --fill:#1a2028; --c0:#6cb0ff; --c1:#ff9d5c; --c2:#6fd08c; --c3:#d7a3f0; --c4:#e0b060; --c5:#c0c6ce; --warn:#33290f; --edge:#d9a520}}
 * {box-sizing:border-box}
-body {margin:0 auto; padding:1.5rem 1rem 4rem; max-width:62rem; background:var(--bg); color:var(--ink); font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
+body {margin:0 auto; padding:1.5rem 1rem 4rem; max-width:68rem; background:var(--bg); color:var(--ink); font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
 h1 {font-size:1.7rem; line-height:1.2; margin:0 0 .3rem} h2 {font-size:1.25rem; margin:2.4rem 0 .6rem; border-bottom:1px solid var(--line); padding-bottom:.2rem} h3 {font-size:1.02rem; margin:1.4rem 0 .4rem}
-h1,h2,h3,p,li,td,th,figcaption {overflow-wrap:anywhere}
+h1,h2,h3,p,li,td.words,figcaption,caption {overflow-wrap:anywhere}
 p {margin:.5rem 0; max-width:46rem} .meta, figcaption, caption, td small, th small, .note {color:var(--soft)} .meta, .note, figcaption {font-size:.87rem}
 nav ul {list-style:none; padding:0; margin:.8rem 0; display:flex; flex-wrap:wrap; gap:.2rem 1.1rem; font-size:.9rem} a {color:var(--c0)}
 .skip {position:absolute; left:-99rem} .skip:focus {left:1rem}
 .brief li {margin:.25rem 0; max-width:46rem} .warnings {background:var(--warn); border-left:4px solid var(--edge); padding:.6rem 1rem .6rem; margin:1rem 0} .warnings h2 {margin:0; border:0; font-size:1.05rem} .warnings ul {margin:.3rem 0; padding-left:1.2rem}
-.two {display:grid; grid-template-columns:minmax(0,1fr); gap:0 2rem; align-items:start} @media (min-width:56rem) {.two {grid-template-columns:minmax(0,24rem) minmax(0,1fr)} .two.wide {grid-template-columns:minmax(0,1fr) minmax(0,1fr)}}
+.two {display:grid; grid-template-columns:minmax(0,1fr); gap:0 1.6rem; align-items:start} @media (min-width:60rem) {.two {grid-template-columns:minmax(0,24rem) minmax(0,1fr)} .two.wide {grid-template-columns:minmax(0,27rem) minmax(0,1fr)}}
 figure {margin:.6rem 0; max-width:27rem} .plot {position:relative} .plot:focus-visible, .scroll:focus-visible, summary:focus-visible, input:focus-visible, select:focus-visible, a:focus-visible {outline:3px solid var(--c0); outline-offset:2px}
 svg {display:block; width:100%; height:auto} svg text {font:11px system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif; fill:var(--ink)} svg .name {font-size:12px} svg path {fill:none}
 .grid {stroke:var(--line); stroke-width:.6} .axis, .zero {stroke:var(--soft); stroke-width:1} .diagonal, .flat {stroke:var(--soft); stroke-width:1; stroke-dasharray:4 3}
@@ -107,8 +107,8 @@ svg {display:block; width:100%; height:auto} svg text {font:11px system-ui,-appl
 .dot {fill:var(--bg); stroke-width:2; stroke-dasharray:none} .dot.c0:not(.now) {fill:var(--c0)} .bar {stroke:var(--c0); stroke-width:1.5} .open {fill:none; stroke:var(--ink); stroke-width:1.2} .right {fill:var(--c0)} .wrong {fill:var(--c1)}
 .mark {fill:transparent; stroke:none} .mark.on {fill:var(--ink)} .tip {position:absolute; z-index:2; max-width:min(16rem,92%); padding:.25rem .5rem; font-size:.8rem; line-height:1.35; background:var(--ink); color:var(--bg); border-radius:4px; pointer-events:none}
 .key {display:inline-block; width:1.9rem; height:.7rem; vertical-align:middle; margin-right:.3rem} .swatch {display:inline-block; width:.8rem; height:.8rem; vertical-align:-.08rem; margin-right:.25rem}
-.scroll {overflow-x:auto; margin:.5rem 0} table {border-collapse:collapse; font-size:.87rem; font-variant-numeric:tabular-nums; width:100%} caption {text-align:left; padding:.2rem 0} th,td {padding:.28rem .5rem; text-align:right; border-bottom:1px solid var(--line); vertical-align:top} th {font-weight:600} th:first-child, td:first-child, td.words, th.words {text-align:left} td small, th small {display:block; font-weight:400; max-width:20rem}
-tbody th {font-weight:500} td.num {white-space:nowrap} details {margin:.3rem 0} summary {cursor:pointer; font-size:.87rem; color:var(--soft)}
+.scroll {overflow-x:auto; margin:.5rem 0} table {border-collapse:collapse; font-size:.87rem; font-variant-numeric:tabular-nums; width:100%} caption {text-align:left; padding:.2rem 0} th,td {padding:.28rem .5rem; text-align:right; border-bottom:1px solid var(--line); vertical-align:top} th {font-weight:600} th:first-child, td:first-child, td.words, th.words {text-align:left} td small, th small {display:block; font-weight:400} th small {max-width:17rem; white-space:normal}
+tbody th {font-weight:500; min-width:7rem; max-width:17rem; overflow-wrap:anywhere} td.num {white-space:nowrap} td.words {min-width:9rem; max-width:26rem} td code {font-size:.72rem} details {margin:.3rem 0} summary {cursor:pointer; font-size:.87rem; color:var(--soft)}
 .explore {background:var(--fill); border:1px solid var(--line); border-radius:6px; padding:.8rem 1rem; margin:.8rem 0} .explore label {display:block; font-size:.9rem} .explore input[type=range] {width:100%; accent-color:var(--c0); height:1.8rem} .explore select, .explore input[type=number] {font:inherit; padding:.15rem .3rem; max-width:100%; color:var(--ink); background:var(--bg); border:1px solid var(--soft); border-radius:4px}
 .explore .row {display:flex; flex-wrap:wrap; gap:.5rem 1.5rem} dl.big {display:grid; grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr)); gap:.5rem 1rem; margin:.6rem 0 0} dl.big div {min-width:0} dt {font-size:.82rem; color:var(--soft)} dd {margin:0; font-size:1.1rem; font-variant-numeric:tabular-nums} dd small {display:block; font-size:.8rem; color:var(--soft)}
 blockquote {margin:.6rem 0; padding:.6rem 1rem; background:var(--fill); border-left:4px solid var(--line); max-width:48rem} code {font-size:.85em; overflow-wrap:anywhere}
@@ -255,6 +255,12 @@ def _promises(models: Sequence[Model], t: pd.DataFrame) -> str:
             f'<p class="note">With probability {1 - DELTA:.0%} over the questions at hand, the share of wrong answers above such a threshold is at most the promised one, for questions drawn like these, independently. Each row is a promise of its own. Learn-then-Test (Angelopoulos et al. 2021), fixed sequence, exact binomial p values; a fifth of the questions places the thresholds, their grades unseen.{clustered}</p>')
 
 # %% ../../nbs/study/59_report.ipynb #cf0f34fc
+def _under(r: pd.Series, share: bool = False) -> str:
+    "An estimate, and its interval in small type below."
+    def one(v): return f'{v:.1%}' if share else say(v, 3, r.measure == 'conf_gap')
+    if math.isnan(r.estimate): return '–'
+    return one(r.estimate) + (f'<small>{one(r.lo)} to {one(r.hi)}</small>' if not math.isnan(r.lo) else '')
+
 def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
     "Each subject by itself, where there are subjects."
     out = []
@@ -266,7 +272,7 @@ def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
         pooled = near.estimate if len(near) else pd.Series(math.nan, gap.index)
         order = gap.index[np.argsort(-gap.estimate.fillna(0), kind='stable')]
         drawn = dots_figure([(str(g), gap.estimate[g], gap.lo[g], gap.hi[g], float(pooled.get(g, math.nan))) for g in order], 'Confidence less accuracy', f'Gap of {m.name} in {len(order)} clusters, from {_plain(say(gap.estimate.min(), 3, True))} to {_plain(say(gap.estimate.max(), 3, True))}.')
-        rows = [[escape(str(g)), f'{acc.n[g]:,}', _share(acc.loc[g]), f'{conf.estimate[g]:.1%}', _ci(gap.loc[g], 3, True), p_say(gap.p_holm[g]), say(float(pooled.get(g, math.nan)), 3, True), _ci(auc.loc[g])] for g in order]
+        rows = [[escape(str(g)), f'{acc.n[g]:,}', _under(acc.loc[g], True), f'{conf.estimate[g]:.1%}', _under(gap.loc[g]), p_say(gap.p_holm[g]), say(float(pooled.get(g, math.nan)), 3, True), _under(auc.loc[g])] for g in order]
         spread = _row(t, 'groups', m.name, 'spread')
         words = f' True gaps differ by a standard deviation of {say(spread.estimate)}.' if spread is not None and spread.estimate > 0 else ' The gaps differ by no more than chance explains.'
         said = f'Dots: confidence less accuracy of each cluster with its 95% interval; right of 0 overconfident. Circles: the same drawn to the mean of all, as much as chance explains (empirical Bayes).{words} Holm’s p is corrected over all {len(order)}.'
@@ -375,10 +381,10 @@ def page(
     parts = _sections(models, t, warnings)
     links = ''.join(f'<li><a href="#{name}">{heading}</a></li>' for name, heading, _ in parts)
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'; script-src \'unsafe-inline\'">'
+            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'; script-src \'unsafe-inline\'; img-src data:">'
             f'<link rel="icon" href="data:,"><title>Calibration report: {escape(names)}</title><style>{_CSS}</style></head><body><a class="skip" href="#main">To the report</a>'
             f'<header><h1>Calibration report</h1><p class="meta">{escape(names)} · <time datetime="{date}">{date}</time> · plcal_study {escape(plcal_study.__version__)}</p><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
-            f'<main id="main">{brief}{box}{"".join(p for _, _, p in parts)}</main><script>{_JS}{_SLIDER}</script></body></html>\n')
+            f'<main id="main"><section aria-labelledby="brief"><h2 id="brief">In brief</h2>{brief}</section>{box}{"".join(p for _, _, p in parts)}</main><script>{_JS}{_SLIDER}</script></body></html>\n')
 
 # %% ../../nbs/study/59_report.ipynb #d0592348
 @dataclass(frozen=True, eq=False)
