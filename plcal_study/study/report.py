@@ -11,11 +11,12 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-import hashlib, json, math, platform
+import hashlib, json, math, platform, re
 import numpy as np
 import pandas as pd
 import plcal_study
-from ..measure.predictions import Predictions, atomic_write, load
+from ..measure.logs import read_log
+from ..measure.predictions import Predictions, atomic_write
 from .report_figures import dots_figure, p_say, reliability_figure, risk_figure, say
 from .report_numbers import DELTA, GROUPS, Model, as_model, measure_all, null_draws
 
@@ -160,7 +161,7 @@ _SLIDER = """
     by('o-points').textContent = points(a, r).toFixed(1); by('o-all').textContent = 'answering all: ' + points(n, d.r[m - 1]).toFixed(1);
     range.setAttribute('aria-valuetext', sure + ', ' + pc(a / n) + ' answered, ' + pc(r / a) + ' of them right');
     const dot = by('now' + j);
-    if (dot) { dot.setAttribute('cx', 44 + 304 * a / n); dot.setAttribute('cy', Math.max(10, 250 - 240 * (1 - r / a) / dot.dataset.top)); }
+    if (dot) { dot.setAttribute('cx', +dot.dataset.x0 + (dot.dataset.x1 - dot.dataset.x0) * a / n); dot.setAttribute('cy', Math.max(10, 250 - 240 * (1 - r / a) / dot.dataset.top)); }
   };
   const fresh = () => { const m = data[pick ? +pick.value : 0].t.length; range.max = Math.max(0, m - 1); range.disabled = m < 2; range.value = 0; draw(); };
   for (const e of [range, cost]) e.addEventListener('input', draw);
@@ -172,15 +173,15 @@ _SLIDER = """
 # %% ../../nbs/study/59_report.ipynb #f73f0ec8
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = '', words: Sequence[int] = ()) -> str: # cells are HTML
     "A table whose first column names the rows; columns in `words` are text."
-    def cells(row): return ''.join(f'<td{" class={chr(34)}words{chr(34)}" if i in words else " class={chr(34)}num{chr(34)}"}>{c}</td>' for i, c in enumerate(row[1:], 1))
+    def kind(i): return 'words' if i in words else 'num'
+    def cells(row): return ''.join(f'<td class="{kind(i)}">{c}</td>' for i, c in enumerate(row[1:], 1))
     body = ''.join(f'<tr><th scope="row">{row[0]}</th>{cells(row)}</tr>' for row in rows)
-    top = ''.join(f'<th scope="col"{" class={chr(34)}words{chr(34)}" if i in words else ""}>{h}</th>' for i, h in enumerate(head))
+    top = ''.join(f'<th scope="col" class="{kind(i)}">{h}</th>' for i, h in enumerate(head))
     said = f'<caption>{caption}</caption>' if caption else ''
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(_plain(caption) or _plain(head[0]))} (table)"><table>{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_plain(caption or head[0])} (table)"><table>{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
-def _plain(html: str) -> str:
-    "HTML of ours without its tags."
-    import re
+def _plain(html: str) -> str: # fit for an attribute
+    "HTML of ours without its tags; what was escaped stays escaped."
     return re.sub('<[^>]*>', '', html)
 
 def _named(measure: str) -> str:
@@ -195,7 +196,7 @@ def _summary(m: Model, t: pd.DataFrame) -> str:
     for measure in MEASURES:
         r = _row(t, 'summary', m.name, measure)
         if r is None: continue
-        null = '–' if math.isnan(r.null) else say(r.null) + (f' [{say(r.null_lo)}, {say(r.null_hi)}]' if not math.isnan(r.null_lo) else '')
+        null = '–' if math.isnan(r.null) else say(r.null).replace('0.000', '0') + (f' [{say(r.null_lo)}, {say(r.null_hi)}]' if not math.isnan(r.null_lo) else '')
         value = say(r.estimate) if not math.isnan(r.estimate) else '–'
         inside = f'[{say(r.lo)}, {say(r.hi)}]' if not math.isnan(r.lo) else '–'
         rows.append([_named(measure) + (f'<small>{escape(_first(r.note))}</small>' if r.note else ''), value, inside, null, p_say(r.p)])
@@ -271,7 +272,7 @@ def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
         gap, near, acc, conf, auc = (by.get(k, pd.DataFrame()) for k in ('conf_gap', 'conf_gap_pooled', 'acc', 'conf', 'auroc'))
         pooled = near.estimate if len(near) else pd.Series(math.nan, gap.index)
         order = gap.index[np.argsort(-gap.estimate.fillna(0), kind='stable')]
-        drawn = dots_figure([(str(g), gap.estimate[g], gap.lo[g], gap.hi[g], float(pooled.get(g, math.nan))) for g in order], 'Confidence less accuracy', f'Gap of {m.name} in {len(order)} clusters, from {_plain(say(gap.estimate.min(), 3, True))} to {_plain(say(gap.estimate.max(), 3, True))}.')
+        drawn = dots_figure([(str(g), gap.estimate[g], gap.lo[g], gap.hi[g], float(pooled.get(g, math.nan))) for g in order], 'Confidence less accuracy', f'Gap of {m.name} in {len(order)} clusters, from {say(gap.estimate.min(), 3, True)} to {say(gap.estimate.max(), 3, True)}.')
         rows = [[escape(str(g)), f'{acc.n[g]:,}', _under(acc.loc[g], True), f'{conf.estimate[g]:.1%}', _under(gap.loc[g]), p_say(gap.p_holm[g]), say(float(pooled.get(g, math.nan)), 3, True), _under(auc.loc[g])] for g in order]
         spread = _row(t, 'groups', m.name, 'spread')
         words = f' True gaps differ by a standard deviation of {say(spread.estimate)}.' if spread is not None and spread.estimate > 0 else ' The gaps differ by no more than chance explains.'
@@ -451,24 +452,15 @@ def report(
 
 # %% ../../nbs/study/59_report.ipynb #4a98cd95
 def read_answers(
-    path: str | Path, # Parquet of this package, or a log that `read_log` reads
+    path: str | Path, # a file or folder that `read_log` reads, files of this package among them
     **how: Any,       # passed on to `read_log`
 ) -> Predictions:     # with file and sha256 in meta
     "Answers of a file, and which file it was; raises `ValueError` for what cannot be read."
     path = Path(path)
-    p = load(path) if _ours(path) else _log(path, **how)
-    digest = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while block := f.read(2**20): digest.update(block)
-    return replace(p, meta=p.meta | dict(file=path.name, sha256=digest.hexdigest()))
+    p = read_log(path, **how)
+    return replace(p, meta=p.meta | dict(file=path.name, sha256=_hash(path)))
 
-def _ours(path: Path) -> bool:
-    "Is this a file that `save` wrote?"
-    if path.suffix != '.parquet': return False
-    import pyarrow as pa, pyarrow.parquet as pq
-    try: return b'plcal' in (pq.read_schema(path).metadata or {})
-    except pa.ArrowInvalid: return True # `load` says what is wrong with it
-
-def _log(path: Path, **how) -> Predictions:
-    from plcal_study.measure.logs import read_lm_eval
-    return read_lm_eval(path, **how)
+def _hash(path: Path) -> str:
+    "SHA-256 of a file; of a folder, of the names and hashes of its files in order."
+    if path.is_dir(): return hashlib.sha256(''.join(f'{f.relative_to(path).as_posix()} {_hash(f)}\n' for f in sorted(path.rglob('*')) if f.is_file()).encode()).hexdigest()
+    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()

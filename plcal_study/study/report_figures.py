@@ -33,7 +33,7 @@ def p_say(
     return '< 0.001' if p < .001 else f'{p:.3f}' if p < .1 else f'{p:.2f}'
 
 # %% ../../nbs/study/58_report_figures.ipynb #06394d1d
-LEFT, RIGHT, WIDTH = 44., 348., 360.
+LEFT, RIGHT, WIDTH = 50., 340., 360. # units
 
 def _scale(lo: float, hi: float, a: float, b: float) -> Callable[[float], float]:
     return lambda v: a + (b - a) * (v - lo) / (hi - lo)
@@ -49,7 +49,7 @@ def _axes(X, Y, xs: Sequence[float], ys: Sequence[float], xname: str, yname: str
     out = [f'<path class="grid" d="M{LEFT} {Y(v):.1f}H{RIGHT}"/>' + _text(LEFT - 5, Y(v) + 4, tick(v), anchor='end') for v in ys]
     out += [f'<path class="grid" d="M{X(v):.1f} {top:.1f}V{bottom:.1f}"/>' + _text(X(v), bottom + 15, tick(v)) for v in xs]
     mid = (top + bottom) / 2
-    return [*out, _text((LEFT + RIGHT) / 2, bottom + 31, xname, 'name'), _text(11, mid, yname, 'name', more=f' transform="rotate(-90 11 {mid:.1f})"')]
+    return [*out, _text((LEFT + RIGHT) / 2, bottom + 31, xname, 'name'), _text(12, mid, yname, 'name', more=f' transform="rotate(-90 12 {mid:.1f})"')]
 
 # %% ../../nbs/study/58_report_figures.ipynb #ca447f8e
 def figure(
@@ -94,7 +94,7 @@ def reliability_figure(
     parts.append(_line([(X(a), Y(b)) for a, b in zip(c.x, c.fit, strict=True)], 'curve c0') if len(c.x) > 1 else f'<circle class="dot c0" cx="{X(c.x[0]):.1f}" cy="{Y(c.fit[0]):.1f}" r="4"/>')
     if after is not None: parts.append(_line([(X(a), Y(b)) for a, b in zip(after.x, after.fit, strict=True)], 'curve c1'))
     if hist is not None: parts += _histogram(hist, X, 358, 64)
-    if hist is not None: parts.append(_text(11, 390, 'Answers', 'name', more=' transform="rotate(-90 11 390)"'))
+    if hist is not None: parts.append(_text(12, 390, 'Answers', 'name', more=' transform="rotate(-90 12 390)"'))
     at = np.unique(np.linspace(0, len(c.x) - 1, 25).astype(int))
     marks = [(X(c.x[i]), Y(c.fit[i]), f'confidence {c.x[i]:.3f}: {c.fit[i]:.1%} right; if calibrated {c.lo[i]:.1%} to {c.hi[i]:.1%}') for i in at]
     gap = float(np.mean(c.x - c.fit))
@@ -125,7 +125,7 @@ def risk_figure(
         parts.append(_line([(X(a), Y(b)) for a, b in zip(cover, risk, strict=True)], f'curve c{j % 6}') if len(cover) > 1 else f'<circle class="dot c{j % 6}" cx="{X(cover[0]):.1f}" cy="{Y(risk[0]):.1f}" r="4"/>')
         at = i + np.unique(np.linspace(0, len(cover) - 1, 20).astype(int))
         marks += [(X(s.answered[q] / k), Y(1 - s.right[q] / s.answered[q]), f'{name}: {s.answered[q] / k:.1%} answered (confidence {s.threshold[q]:.3f} or more), {1 - s.right[q] / s.answered[q]:.1%} of them wrong [{1 - s.hi[q]:.1%}, {1 - s.lo[q]:.1%}]') for q in at]
-    parts += [f'<circle class="dot c{j % 6} now" id="now{j}" cx="{X(1):.1f}" cy="{Y(1 - s.right[-1] / s.answered[-1]):.1f}" r="5" data-top="{ys[-1]:g}"/>' for j, (_, s) in enumerate(sweeps)]
+    parts += [f'<circle class="dot c{j % 6} now" id="now{j}" cx="{X(1):.1f}" cy="{Y(1 - s.right[-1] / s.answered[-1]):.1f}" r="5" data-x0="{LEFT:g}" data-x1="{RIGHT:g}" data-top="{ys[-1]:g}"/>' for j, (_, s) in enumerate(sweeps)]
     said = '; '.join(f'{name} {1 - s.right[-1] / s.answered[-1]:.1%} with all answered, {1 - s.right[h] / s.answered[h]:.1%} with the surer half' for name, s in sweeps for h in [int(np.searchsorted(s.answered, s.answered[-1] / 2).clip(0, len(s.answered) - 1))])
     return figure(parts, 286, f'Risk–coverage curve. Errors: {said}.', marks)
 
