@@ -26,6 +26,7 @@ __all__ = ['MANUAL', 'QUESTIONS', 'REPORT', 'main']
 MANUAL = """\
 plcal: calibration of language models, measured and reproduced.
 
+  plcal report LOG [LOG2 …]        one page on the answers in a log of yours: calibration, abstention, repair, comparison
   plcal doctor                     what is installed, which device, which data, what each scale would cost here
   plcal data list                  data sets: whose, which licence, whether they are here
   plcal data get NAME              fetch one from its public place at a pinned revision, and check it
@@ -44,6 +45,9 @@ what is left. Several machines may share the work: start the same command on eac
 What it has read is kept: the same command goes on. Its files are Parquet, one a task, prompt, shots and confidence.
   plcal extract --model NAME_OR_FOLDER --task mmlu,arc --prompt first,second --shots 0,1 --mode letters --out DIR
   plcal extract --model NAME --api-base http://localhost:8000/v1 --task arc --mode answer --out DIR
+
+`plcal report` reads logs of lm-evaluation-harness, lighteval, HELM, inspect_ai and servers, tables, and Parquet of this package.
+  plcal report samples_mmlu.jsonl -o report.html          plcal report a.csv b.csv --columns conf=p,correct=ok --cluster subject
 
 Where data are looked for: --data-dir, then the folder named by PLCAL_DATA, then the user's cache.
 Without data and without a network, `plcal study` runs on readers of the testbed, whose truth is known, and says so.
@@ -128,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument('--testbed', action='store_true', help='use readers of the testbed, whose truth is known, even where the data are here')
     _training(parts, shared)
     _extraction(parts, shared)
+    _reporting(parts, shared)
     return top
 
 # %% ../../nbs/study/62_cli.ipynb #a77f1107
@@ -441,6 +446,40 @@ def _doctor(a: argparse.Namespace) -> dict:
     print(f'\n{broken} {"thing is" if broken == 1 else "things are"} broken: see FAULT above' if broken else '\nnothing is broken')
     return dict(exit=int(broken > 0), findings=[f._asdict() for f in found], prices=costs, workers=a.workers)
 
+# %% ../../nbs/study/62_cli.ipynb #4053bbb4
+def _roles(text: str) -> dict[str, str]: # e.g. conf=p,correct=ok
+    "Roles and columns."
+    pairs = [part.partition('=') for part in text.split(',')]
+    if not all(eq and role.strip() and column.strip() for role, eq, column in pairs): raise argparse.ArgumentTypeError(f"expected ROLE=COLUMN[,ROLE=COLUMN…], got {text!r}")
+    return {role.strip(): column.strip() for role, _, column in pairs}
+
+def _reporting(parts, shared: argparse.ArgumentParser) -> None:
+    "The options of `plcal report`."
+    x = parts.add_parser('report', parents=[shared], help='one page on the answers in a log')
+    x.add_argument('logs', nargs='+', type=Path, metavar='LOG', help='a file or the folder of a run; with several, each is one model, and the others are compared with the first')
+    x.add_argument('-o', '--out', type=Path, action='append', metavar='FILE', help='.html, .json or .csv; may be given several times; default: report.html')
+    x.add_argument('--csv', type=Path, metavar='FILE', help='the numbers as a table, as well')
+    x.add_argument('--format', metavar='F', help='of the logs; default: by what is in them')
+    x.add_argument('--columns', type=_roles, default={}, metavar='ROLE=COLUMN[,…]', help='e.g. conf=p,correct=ok; roles: conf, correct, label, pred, logits, probs, uid, cluster')
+    x.add_argument('--cluster', metavar='COLUMN', help='what questions share, such as a subject or a passage: intervals resample it whole')
+    x.add_argument('--filter', metavar='F', help='which answers, where there are several to a question')
+    x.add_argument('--name', action='append', metavar='NAME', help='of a model, one for each log, in order')
+    x.add_argument('--skip-bad', action='store_true', help='leave out lines that cannot be read, and count them; default: stop at the first')
+    x.add_argument('--seed', type=int, default=0, help='of all draws; default: %(default)s')
+
+# %% ../../nbs/study/62_cli.ipynb #2a85e116
+def _report(a: argparse.Namespace) -> dict:
+    "plcal report."
+    from plcal_study.study.report import read_answers, report
+    out = [*(a.out or []), *([a.csv] if a.csv else [])] if a.out or a.csv else [Path('report.html')]
+    if bad := [p for p in out if p.suffix.lower() not in ('.html', '.htm', '.json', '.csv')]: raise ValueError(f"-o must end in .html, .json or .csv, got {bad[0]}")
+    columns = a.columns | ({'cluster': a.cluster} if a.cluster else {})
+    how = dict(format=a.format, columns=columns or None, filter=a.filter, skip_bad=a.skip_bad, quiet=a.quiet)
+    r = report(*[read_answers(log, **how) for log in a.logs], names=a.name, seed=a.seed, progress=_counter('report', a.quiet))
+    print(r)
+    for path in out: print(f'written: {r.save(path)}')
+    return dict(written=out) | json.loads(r.json())
+
 # %% ../../nbs/study/62_cli.ipynb #38a0209e
 REPORT = 'https://github.com/plcal-study/plcal_study/issues'
 
@@ -488,7 +527,7 @@ def main(
 ) -> int:                              # exit status
     "The `plcal` command; its exit statuses stand in `MANUAL`."
     a = _parser().parse_args(argv)
-    parts: dict[str, Callable] = dict(data=_data, doctor=_doctor, extract=_extract, reproduce=_reproduce, study=_study, run=_run, status=_status)
+    parts: dict[str, Callable] = dict(data=_data, doctor=_doctor, extract=_extract, report=_report, reproduce=_reproduce, study=_study, run=_run, status=_status)
     try:
         with _manners(a): said = dict(parts[a.command](a) or {})
         code = said.pop('exit', 0)

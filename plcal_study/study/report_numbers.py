@@ -451,7 +451,7 @@ def _reading(p: Predictions) -> list[str]:
     read = p.meta.get('read')
     if not isinstance(read, dict): return []
     out = [f'{read["skipped"]:,} line{"s" * (read["skipped"] != 1)} of the log could not be read and {"were" if read["skipped"] != 1 else "was"} skipped. If what failed is not random, neither is what is left.'] if read.get('skipped') else []
-    guesses = [f'{what} from {read[what]}' for what in ('conf', 'correct', 'label', 'cluster') if read.get(what)]
+    guesses = [f'{what} from {read[what]}' for what in ('conf', 'correct', 'label', 'cluster') if read.get(what) and read[what] != 'as saved']
     return out + ([f'Taken from the log ({read.get("format", "format not stated")}): {"; ".join(guesses)}. Check that this is what was meant.'] if guesses else [])
 
 # %% ../../nbs/study/57_report_numbers.ipynb #5a4e36ba
