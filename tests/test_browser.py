@@ -280,7 +280,7 @@ def test_the_search_of_the_ledger_gives_the_counts_of_the_records(tab, site):
     assert tab.evaluate(published) == sorted(inside.published.astype(float), reverse=True) and head.get_attribute('aria-sort') == 'descending'
     tab.select_option('#ledger-status', '')
     tab.get_by_role('button', name='Next').click()
-    assert f'51 to 100 shown' in count.inner_text()
+    assert '51 to 100 shown' in count.inner_text()
     tab.fill('#ledger-search', 'no such cell')
     assert shown.count() == 0 and 'No cell' in count.inner_text()
     slow = tab.evaluate("(() => { const s = document.getElementById('ledger-search'), t = performance.now(); for (const q of ['a', 'au', 'aur', 'auroc', '']) { s.value = q; s.dispatchEvent(new Event('input', { bubbles: true })); } return (performance.now() - t) / 5; })()")
