@@ -52,6 +52,19 @@ def test_colab_buttons_lead_to_the_notebook(site):
     text = (SITE / 'research' / 'q5_msp.html').read_text()
     assert 'colab.research.google.com/github/plcal-study/plcal_study/blob/main/nbs/research/q5_msp.ipynb' in text
 
+def test_every_benchmark_is_shown():
+    "Each file of results is read by a page."
+    root = Path(__file__).parents[1]
+    pages = ''.join(p.read_text() for p in (root / 'nbs').rglob('*.ipynb'))
+    assert not [f.name for f in (root / 'benchmarks' / 'results').glob('*.json') if f.stem not in pages]
+
+def test_headers_and_lists_are_what_they_say(site):
+    "The repairs of `docs/site_extra.py` reached every page: no empty header cell, no list without items, no figure that cannot be opened."
+    for p in site:
+        text = p.read_text()
+        assert not re.search(r'<th[^>]*>\s*(<p>\s*</p>)?\s*</th>', text) and 'role="doc-biblioentry"' not in text, p.name
+        assert not re.search(r'(?<!</a>)(?<!">)<img[^>]+_images/', text), p.name
+
 def test_figures_and_tables_of_real_models_only(site):
     for name in ('index.html', 'research/q5_msp.html', 'research/q6_abstention.html'):
         assert 'TESTBED' not in (SITE / name).read_text()

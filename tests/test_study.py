@@ -196,7 +196,7 @@ def test_committed_records_are_those_of_the_published_data(plaut_data):
     assert c.pinned
     cells = q5.cells_of(c)
     models = q5.by_model(cells, pages.read_record('q5_calibration_cells'))
-    fresh = dict(q5_models=models, q5_unparseable=q5.unparseable(c), q6_hindsight=q6.hindsight(c), q5_families=q5.without_families(models), q5_curves=q5.curves(cells), q5_mixed=q5.mixed(cells))
+    fresh = dict(q5_models=models, q5_unparseable=q5.unparseable(c), q6_hindsight=q6.hindsight(c), q6_explorer=q6.explorer(c), q5_families=q5.without_families(models), q5_curves=q5.curves(cells), q5_mixed=q5.mixed(cells))
     for name, frame in fresh.items(): assert pages.difference(frame, pages.read_record(name), 1e-5) == '', name
     drawn, facts = pages.read_record('q6_draws').set_index(['kind', 'model', 'score', 'penalty']), pages.about()
     for cell in (q6.Cell('k=20', 'Mixtral', 'norm', 1), q6.Cell('k=10', 'Yi-6b', 'raw', 2), q6.Cell('truthfulqa', 'gpt-4-turbo', 'norm', 2)):

@@ -84,7 +84,7 @@
     };
     const short = t => t === Infinity ? 'none' : String(+t.toPrecision(t >= .99 && t < 1 ? 4 : 2));
     const panel = (title, label, y, band, range, unit) => {
-      const W = Math.max(260, Math.floor(Math.min(place.clientWidth, place.clientWidth >= 640 ? (place.clientWidth - 16) / 2 : place.clientWidth))), H = 250;
+      const W = Math.max(260, Math.floor(plots.clientWidth >= 640 ? (plots.clientWidth - 16) / 2 : plots.clientWidth)), H = 250;
       const m = { l: 44, r: 10, t: 26, b: 44 }, n = now.steps.length, [lo, hi] = range;
       const X = i => m.l + (W - m.l - m.r) * i / (n - 1), Y = v => m.t + (H - m.t - m.b) * (hi - v) / (hi - lo);
       const e = svg('svg', { viewBox: `0 0 ${W} ${H}`, width: W, height: H, role: 'img', 'aria-label': `${title} at each threshold; the numbers at the chosen one are in the text below` });
@@ -145,5 +145,5 @@
     new ResizeObserver(() => { if (place.clientWidth !== width) { width = place.clientWidth; draw(); } }).observe(place);
     change();
   };
-  document.readyState === 'loading' ? document.addEventListener('DOMContentLoaded', start) : start();
+  document.readyState === 'complete' ? start() : document.addEventListener('DOMContentLoaded', start); // after every deferred script
 })();

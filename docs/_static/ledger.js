@@ -65,5 +65,5 @@
     place.replaceChildren(bar, said, make('div', { class: 'plcal-scroll', tabindex: 0, role: 'group', 'aria-label': 'The ledger, scrolls sideways' }, table), pager);
     find(false);
   };
-  document.readyState === 'loading' ? document.addEventListener('DOMContentLoaded', start) : start();
+  document.readyState === 'complete' ? start() : document.addEventListener('DOMContentLoaded', start); // after every deferred script
 })();

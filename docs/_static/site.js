@@ -77,5 +77,5 @@
     window.addEventListener('load', reachable);
     document.addEventListener('toggle', reachable, true); // folded code
   };
-  document.readyState === 'loading' ? document.addEventListener('DOMContentLoaded', start) : start();
+  document.readyState === 'complete' ? start() : document.addEventListener('DOMContentLoaded', start); // after every deferred script
 })();

@@ -51,8 +51,8 @@ def ledger_rows(
     folder: Path | None = None, # of records; None: `records_dir()`
 ) -> pd.DataFrame:              # a row a published cell, columns `ROW`, all text
     "Every published cell beside ours, of all sources."
-    same = pd.read_csv((folder or records_dir()) / 'ledger.csv', dtype=str, keep_default_na=False).assign(source='Plaut et al. 2024')
-    near = read_record('q2_published', folder).assign(source='Chen et al. 2023')
+    same = pd.read_csv((folder or records_dir()) / 'ledger.csv', dtype=str, keep_default_na=False).assign(source='Plaut et al.')
+    near = read_record('q2_published', folder).assign(source='Chen et al.')
     inside = np.where(near.lo.isna(), 'no interval', np.where((near.lo <= near.published) & (near.published <= near.hi), 'in our interval', 'outside our interval'))
     def ours(r) -> str: return 'not measured' if np.isnan(r.ours) else f'{r.ours:.2f}' + ('' if np.isnan(r.lo) else f' [{r.lo:.2f}, {r.hi:.2f}]')
     near = near.assign(status=inside, ours=[ours(r) for r in near.itertuples()], published=[f'{x:.2f}' for x in near.published])

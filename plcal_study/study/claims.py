@@ -100,9 +100,9 @@ def p_text(
 def source_text(
     source: str, # key in references.bib, or what is no publication
 ) -> str:
-    "The source of a claim as a table names it: 'plaut2024probabilities' is 'Plaut et al. 2024'."
-    found = re.match(r'([a-z]+)(\d{4})', source)
-    return f'{found[1].capitalize()} et al. {found[2]}' if found else source
+    "The source of a claim as a table names it: 'plaut2024probabilities' is 'Plaut et al.'."
+    found = re.match(r'([a-z]+)\d{4}', source)
+    return f'{found[1].capitalize()} et al.' if found else source
 
 def verdict_table(
     verdicts: pd.DataFrame, # from `judge`

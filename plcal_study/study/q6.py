@@ -152,7 +152,8 @@ def explorer(
     cohort: Cohort,
     steps: int = 51, # thresholds a model and score, at equal steps of its rows; fewer where scores are tied
 ) -> pd.DataFrame:   # one row a (model, score, threshold): right and wrong answers given, by data set
-    "The right and the wrong answers with a score of at least each threshold, from which the explorer of page q6 draws."
+    "The right and the wrong answers with a score of at least each threshold, from which the explorer of page q6 draws; raises `ValueError` for fewer than two steps."
+    if steps < 2: raise ValueError(f'steps must be at least 2, got {steps}')
     rows = []
     for score in SCORES:
         for m in models_with(cohort, score):
