@@ -116,6 +116,7 @@ def colab(dist, tmp_path_factory):
     env |= dict(COLAB_RELEASE_TAG='release', PLCAL_PIP=f'plcal_study[colab] @ {dist[1].as_uri()}', HF_HUB_OFFLINE='1', HOME=str(at), OMP_NUM_THREADS='1', PIP_CONSTRAINT=str(ROOT / 'constraints.txt'))
     if LONG: subprocess.run([python, '-m', 'pip', 'install', '-q', 'ipykernel', 'nbclient', 'jinja2'], check=True, env=env)
     else: # what others made is taken from here, so that no index is needed
+        subprocess.run([python, '-m', 'pip', 'uninstall', '-q', '-y', 'setuptools'], check=True, env=env) # an old one, which came with pip
         (at / 'others').mkdir()
         for p in Path(sysconfig.get_path('purelib')).iterdir():
             if not re.match(r'plcal|__editable__|pip\b|pip-|.*\.pth$', p.name): (at / 'others' / p.name).symlink_to(p)
