@@ -1,5 +1,5 @@
 "Shared by all tests: where the raw data lie, and the folder of bad-input tables on the path."
-import os, sys
+import os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -13,6 +13,20 @@ def plaut_data():
     if not root or not (Path(root) / 'plaut2024').exists():
         pytest.skip('the raw results of Plaut et al. are not here: set PLCAL_DATA, or run `plcal data get plaut2024`')
     return Path(root)
+
+
+@pytest.fixture(scope='session')
+def dist(tmp_path_factory):
+    "A source distribution of the checkout, and the wheel that is built from it and from nothing else."
+    root, to = Path(__file__).parents[1], tmp_path_factory.mktemp('dist')
+    files = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=root, capture_output=True, text=True).stdout.split() or [p.relative_to(root) for p in root.rglob('*')]
+    for f in files: # a copy: nothing that was built before gets in
+        if not (root / f).is_file(): continue
+        (to / 'source' / f).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / f, to / 'source' / f)
+    made = subprocess.run([sys.executable, '-m', 'build', '--no-isolation', '-o', to, to / 'source'], capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return next(to.glob('*.tar.gz')), next(to.glob('*.whl'))
 
 
 def pytest_sessionfinish(session):

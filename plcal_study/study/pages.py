@@ -245,7 +245,7 @@ def _bar(name: str) -> Callable:
     return lambda items: tqdm(items, desc=name, mininterval=1)
 
 # %% ../../nbs/study/60_pages.ipynb #b49ab781
-def _published(records: Path) -> None:
+def _published(records: Path, scale: str) -> None:
     "The records of q5 and q6, unless they are there."
     made = about(records)['scale'] if (records / 'about.json').is_file() else None
     if made == 'published results': return
@@ -254,7 +254,8 @@ def _published(records: Path) -> None:
         print('The published results are neither here nor to be fetched (`plcal data get plaut2024` says why): readers of the TESTBED stand in for them.')
         if made: return
         cohort, known = testbed_cohort()
-    make_records(records, cohort, known, progress=_bar)
+    few = dict(draws=100, nulls=300) if scale == 'smoke' else {}
+    make_records(records, cohort, known, progress=_bar, **few)
 
 def _trained(page: str, scale: str, out: Path) -> None:
     "The cells of a question that trains models, those that are not done yet, and its records."
@@ -279,7 +280,7 @@ def prepare(
     if scale:
         out = (_keep(folder) / f'{page}-{scale}').resolve()
         print(f'results: {out}; what is finished there is not done again')
-        if page in ('q5', 'q6'): _published(out / 'records')
+        if page in ('q5', 'q6'): _published(out / 'records', scale)
         if page != 'q6': _trained(page, scale, out)
     records = out / 'records' if scale else own_data('records')
     print(f'this page reads {records}' if scale else 'this page reads the records of the site; to run its question here, set SCALE')
