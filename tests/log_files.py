@@ -1,7 +1,6 @@
 "Logs written as other tools write them, from questions whose scores, right options and subjects are known. One function a format: what it takes is `Q`, what it gives is a path and what `read_log` needs to read it."
 import json, math, struct, zipfile, zlib
 from dataclasses import dataclass
-from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -20,7 +19,7 @@ class Q:
     @property
     def won(self): return [int(np.argmax(z)) for z in self.loglik]
     @property
-    def acc(self): return [float(w == y) for w, y in zip(self.won, self.label)]
+    def acc(self): return [float(w == y) for w, y in zip(self.won, self.label, strict=True)]
     @property
     def table(self):
         k = max(map(len, self.loglik))
@@ -70,7 +69,7 @@ def helm(folder, q, method='multiple_choice_separate_calibrated', perturbation=N
         for i, z in enumerate(q.loglik):
             inst = dict(id=f'id{i}', split='test', input=dict(text=f'Q{i}'), references=[dict(output=dict(text=f'option {j}'), tags=['correct'] if j == q.label[i] else []) for j in range(len(z))])
             if perturbation: inst['perturbation'] = dict(name=perturbation)
-            def state(**more): return dict(instance=inst, train_trial_index=t, request=dict(model='m', prompt=''), num_train_instances=0, prompt_truncated=False, num_conditioning_tokens=0) | more
+            def state(inst=inst, t=t, **more): return dict(instance=inst, train_trial_index=t, request=dict(model='m', prompt=''), num_train_instances=0, prompt_truncated=False, num_conditioning_tokens=0) | more
             def result(text, p, tokens): return dict(success=True, cached=False, completions=[dict(text=text, logprob=p, tokens=[dict(text=x, logprob=v) for x, v in tokens])])
             if method == 'multiple_choice_joint':
                 letters = {'ABCDEF'[j]: f'option {j}' for j in range(len(z))}
@@ -97,7 +96,7 @@ def token(text, p, top): return dict(token=text, logprob=p, bytes=list(text.enco
 def chat_tokens(z, before=(), spell=' {}'):
     "The tokens of an answer by letter, with all letters told."
     letters = [spell.format('ABCDEF'[j]) for j in range(len(z))]
-    top = sorted(zip(letters, z), key=lambda x: -x[1])
+    top = sorted(zip(letters, z, strict=True), key=lambda x: -x[1])
     return [token(x, -.01, [(x, -.01)]) for x in before] + [token(*top[0], top)]
 
 def chat(z, before=()):
@@ -107,14 +106,14 @@ def chat(z, before=()):
 def completion(z):
     letters = [f' {"ABCDEF"[j]}' for j in range(len(z))]
     w = int(np.argmax(z))
-    return dict(id='cmpl-1', object='text_completion', model='m', choices=[dict(index=0, text=letters[w], finish_reason='length', logprobs=dict(tokens=[letters[w]], token_logprobs=[z[w]], top_logprobs=[dict(zip(letters, z))], text_offset=[0]))])
+    return dict(id='cmpl-1', object='text_completion', model='m', choices=[dict(index=0, text=letters[w], finish_reason='length', logprobs=dict(tokens=[letters[w]], token_logprobs=[z[w]], top_logprobs=[dict(zip(letters, z, strict=True))], text_offset=[0]))])
 
 def response(z):
     content = chat_tokens(z)
     return dict(id='resp_1', object='response', model='m', output=[dict(type='reasoning'), dict(type='message', content=[dict(type='output_text', text=content[0]['token'], logprobs=content)])])
 
 def gold(folder, q):
-    return lines(folder / 'questions.jsonl', [dict(id=f'q{i}', answer='ABCDEF'[y], choices=[str(j) for j in range(len(z))], subject=s) for i, (z, y, s) in enumerate(zip(q.loglik, q.label, q.subject))])
+    return lines(folder / 'questions.jsonl', [dict(id=f'q{i}', answer='ABCDEF'[y], choices=[str(j) for j in range(len(z))], subject=s) for i, (z, y, s) in enumerate(zip(q.loglik, q.label, q.subject, strict=True))])
 
 def batch(folder, q, body=chat):
     "The output of OpenAI's batches, with the questions beside it."

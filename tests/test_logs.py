@@ -1,6 +1,5 @@
 "The readers of other tools' logs: what was written comes back, what is guessed is said, and no file, however broken, gives another error than one that names it."
 import copy, json, math, os, random, re, time, zipfile, zlib
-from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -8,10 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 import log_files
-from log_files import GRADED, WITH_LOGITS, Q, questions
+from log_files import GRADED, WITH_LOGITS, questions
 from plcal_study.measure.logs import FORMATS, format_of, read_log
-from plcal_study.measure.predictions import Predictions, from_logits, pair, save
-from plcal_study.measure.tables import read_table
+from plcal_study.measure.predictions import Predictions, pair, select
 
 FEW = settings(deadline=None, max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -45,7 +43,6 @@ def test_what_was_written_is_what_is_read(tmp_path_factory, name, q):
 
 def order(p, name):
     "Rows in the order of the questions: the last number in a name."
-    from plcal_study.measure.predictions import select
     number = [int(re.search(r'\d+', str(u))[0]) for u in p.uid]
     return select(p, np.argsort(number, kind='stable'))
 
@@ -177,7 +174,7 @@ def test_a_folder_of_tasks_of_one_run(tmp_path):
 def test_letters_that_are_not_told_are_bounded(tmp_path):
     "The truth lies between the bounds whichever letters a server leaves out."
     rng = np.random.default_rng(0)
-    for trial in range(40):
+    for _ in range(40):
         p = rng.dirichlet(np.ones(6)) # four letters, two other tokens
         names = [' A', ' B', ' C', ' D', ' the', '\n']
         known = sorted(range(6), key=lambda j: -p[j])[:rng.integers(2, 6)]
@@ -200,8 +197,8 @@ def test_the_bounds_are_those_by_which_an_endpoint_is_asked():
         names = list(rng.permutation([' A', 'A', ' B', 'B', ' C', ' D', ' the', 'x', ' E'])[:n])
         p = rng.dirichlet(np.ones(n + 1))[:n]
         floor = float(np.log(p.min()))
-        theirs = api.letters_of([(x, float(np.log(v))) for x, v in zip(names, p)], k, floor)
-        try: z, s = letter_scores([(x.encode(), float(np.log(v))) for x, v in zip(names, p)], k, floor)
+        theirs = api.letters_of([(x, float(np.log(v))) for x, v in zip(names, p, strict=True)], k, floor)
+        try: z, s = letter_scores([(x.encode(), float(np.log(v))) for x, v in zip(names, p, strict=True)], k, floor)
         except ValueError: assert theirs.missing == k; continue
         np.testing.assert_allclose(z, theirs.logits)
         assert all(s[f] == pytest.approx(float(getattr(theirs, f))) for f in ('conf_lo', 'conf_hi', 'off_option_mass', 'missing', 'undecided'))

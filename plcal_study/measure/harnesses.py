@@ -4,7 +4,7 @@
 
 # %% ../../nbs/measure/09_harnesses.ipynb #55a10b4e
 from __future__ import annotations
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 import hashlib, json, math, re
@@ -56,7 +56,7 @@ def _options(record: dict) -> tuple[list[str], list[str], np.ndarray, list[str]]
     if not (loglik <= 1e-3).all() or np.isneginf(loglik).all(): raise ValueError(f"log-likelihoods must be numbers of at most 0, one of them finite, got {loglik.tolist()}")
     return contexts, options, loglik, greedy
 
-# %% ../../nbs/measure/09_harnesses.ipynb #09c2b7ac
+# %% ../../nbs/measure/09_harnesses.ipynb #d5adaea9
 def _right(record: dict, contexts: Sequence[str], options: Sequence[str], loglik: np.ndarray, label: Callable | None, took: dict) -> list[int]:
     "The right options of a line."
     if label is not None:
@@ -151,7 +151,7 @@ def read_lm_eval(
     reading.took['correct'] = f"the likeliest option is right{', as acc says too' if checked else '; no acc in the log to hold it against'}"
     return gathered(answers, reading, _run(path) | meta, columns, 'doc.')
 
-# %% ../../nbs/measure/09_harnesses.ipynb #18cce353
+# %% ../../nbs/measure/09_harnesses.ipynb #30a8e455
 _LIGHT = dict(doc=('choices', 'gold_index', 'id', 'query', 'task_name', 'specific'), model_response=('logprobs',), metric=()) # the fields that are read; of the metrics all
 
 def _light_rows(path: Path) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ def _light(row: dict[str, Any], label: Callable | None) -> Answer:
     fields = {**(doc['specific'] if isinstance(doc.get('specific'), dict) else {}), 'task_name': doc.get('task_name')}
     return Answer(f"{doc.get('id') or ''}:{what}", won in gold, loglik, gold[0] if len(gold) == 1 else None, scores=scores, fields=fields)
 
-# %% ../../nbs/measure/09_harnesses.ipynb #b3933e9a
+# %% ../../nbs/measure/09_harnesses.ipynb #96f61af7
 def read_lighteval(
     path: str | Path,                           # details_<task>_<date>.parquet of a multiple-choice task
     label: Callable[[dict], Any] | None = None, # row → right option or a list of them; None: by its gold_index
@@ -208,7 +208,7 @@ def read_lighteval(
     found = dict(source='lighteval') | (dict(task=tasks.pop()) if len(tasks) == 1 else {})
     return gathered(answers, reading, found | meta, columns, 'doc.specific.', 'were several samples drawn of each? Keep one')
 
-# %% ../../nbs/measure/09_harnesses.ipynb #fd5643c5
+# %% ../../nbs/measure/09_harnesses.ipynb #f879cfed
 def _tokens_of(state: Mapping, text: str) -> list[float]: # log-probabilities
     "The tokens of an option, which are the last of an echoed prompt."
     tokens, said = state['result']['completions'][0]['tokens'], ''
@@ -230,7 +230,7 @@ def _apart(states: Sequence[Mapping], options: Sequence[str], calibrated: bool) 
     if calibrated: return np.array([sum(found[i, 'original']) - sum(found[i, 'calibration']) for i in range(len(options))])
     return np.array([np.mean(found[i, 'original']) for i in range(len(options))])
 
-# %% ../../nbs/measure/09_harnesses.ipynb #8ecc9520
+# %% ../../nbs/measure/09_harnesses.ipynb #74023fff
 def _trial(state: Mapping, uid: Any) -> tuple[str, str, str]: # instance, trial, perturbation: as text
     "Which asking of which question."
     p = state.get('perturbation')
@@ -259,7 +259,7 @@ def _helm(states: Sequence[Mapping], method: str, stats: Mapping[str, float] | N
     if (m := stats.get('max_prob')) is not None and abs(m - conf) > 1e-4: raise Misread(f"max_prob is {m:.6g}, but the log gives {conf:.6g}")
     return a
 
-# %% ../../nbs/measure/09_harnesses.ipynb #0f13c47f
+# %% ../../nbs/measure/09_harnesses.ipynb #d31006a4
 def _helm_stats(path: Path, reading: Reading) -> dict[tuple[str, str, str], dict[str, float]] | None:
     "What HELM made of each question, by name, or None where the file is not there."
     if not path.exists(): return None
@@ -280,7 +280,7 @@ def _one_trial(keys: Sequence[tuple[str, str, str]], filter: Any) -> set[tuple[s
         if len(there := sorted({k[i] for k in kept})) > 1: raise ValueError(f"each question was asked in several ways, {name} {', '.join(there[:8])}; choose one by filter='{name}={there[0]}'")
     return kept
 
-# %% ../../nbs/measure/09_harnesses.ipynb #07516e45
+# %% ../../nbs/measure/09_harnesses.ipynb #7d41aa0f
 def read_helm(
     path: str | Path,                              # the folder of a run, or its scenario_state.json
     filter: str | Mapping[str, Any] | None = None, # 'trial=0' or 'perturbation=none', where there are several

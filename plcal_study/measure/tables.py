@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
-import csv, io, json, re
+import csv, json, re
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 from .predictions import Predictions, probs_of
-from .records import FAULTS, SUBJECTS, Misread, Reading, conditions, finished, json_lines, useful
+from .records import FAULTS, SUBJECTS, Misread, Reading, conditions, finished, json_lines
 
 # %% auto #0
 __all__ = ['ROLES', 'read_table', 'read_columns']
@@ -333,19 +333,19 @@ def _options(w: _Work) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]: 
     role = 'probs' if 'probs' in w.roles else 'logits'
     z, scores, names = _matrix(w.t, w.roles[role]), {}, w.roles[role]
     said = names[0] if len(names) == 1 else f'{names[0]} … {names[-1]}'
-    some, gap = ~np.isnan(z), np.isnan(z[:, :-1]) & ~np.isnan(z[:, 1:])
+    given, some, gap = z, ~np.isnan(z), np.isnan(z[:, :-1]) & ~np.isnan(z[:, 1:])
     k = some.sum(1)
     w.fault((k < 2) | gap.any(1), lambda i: f"{role} ({said}) must be numbers, one for each of two or more options, got {[w.t[n][int(i)].as_py() for n in names]}")
     if role == 'probs':
         total = np.nansum(z, 1)
-        w.fault(((z < 0) | (z > 1)).any(1) | (total > 1.001) | (total <= 0), lambda i: f"probs ({said}) must lie in [0, 1] and sum to at most 1, got {z[i][some[i]].tolist()}; scores before a softmax are named by columns={{'logits': …}}")
+        w.fault(((z < 0) | (z > 1)).any(1) | (total > 1.001) | (total <= 0), lambda i: f"probs ({said}) must lie in [0, 1] and sum to at most 1, got {given[i][some[i]].tolist()}; scores before a softmax are named by columns={{'logits': …}}")
         off = np.clip(1 - total, 0, 1)
         if (off[~w.bad] > 1e-3).any(): scores['off_option_mass'] = off
         with np.errstate(divide='ignore', invalid='ignore'): z = np.log(z)
     top = np.max(np.where(some, z, -np.inf), 1)
-    w.fault(~np.isfinite(top), lambda i: f"logits ({said}) must be finite, or -inf for an impossible option, got {z[i][some[i]].tolist()}")
+    w.fault(~np.isfinite(top), lambda i: f"logits ({said}) must be finite, or -inf for an impossible option, got {given[i][some[i]].tolist()}")
     w.reading.took |= dict(conf=f"largest softmax of {said}" if role == 'logits' else f"largest of {said}" + (", as a share of their sum" if scores else ''), label=w.roles['label'][0])
-    y = _labels(w.t['' or w.roles['label'][0]], w.roles['label'][0], w.reading)
+    y = _labels(w.t[w.roles['label'][0]], w.roles['label'][0], w.reading)
     w.fault(np.isnan(y) | (y < 0) | (y >= k), lambda i: f"label ({w.roles['label'][0]}) must be an option from 0 to {k[i] - 1}, or all letters, got {w.raw('label', i)!r}; do the labels count from 1?")
     return z, np.where((y >= 0) & (y < k), y, 0).astype(np.int64), scores
 
