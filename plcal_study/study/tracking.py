@@ -69,6 +69,7 @@ def _trackio(project: str) -> Send:
 
 def _wandb(project: str) -> Send:
     import wandb
+    if wandb.setup().settings.mode in ('online', 'shared') and not wandb.login(prompt=False): raise ValueError('it has no key: run `wandb login`, or set WANDB_MODE=offline')
     def send(name, config, rows):
         run = wandb.init(project=project, name=name, config=dict(config), settings=wandb.Settings(silent=True))
         for step, numbers in _in_order(rows): run.log(numbers, step=step)
