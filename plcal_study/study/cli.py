@@ -5,14 +5,15 @@
 # %% ../../nbs/study/62_cli.ipynb #71557178
 from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from dataclasses import asdict
 from functools import partial
 import argparse, importlib, importlib.util, itertools, json, math, os, sys, traceback, warnings
 import plcal_study
-from .runs import SCALES, clock, plan, run_grid, status, wall, workers_here
+from .runs import SCALES, clock, plan, run_grid, run_id, status, wall, workers_here
+from .tracking import Tracker, following, open_tracker
 if TYPE_CHECKING: # the other parts are loaded when they are used, so that `plcal --help` is quick
     from types import ModuleType
     import pandas as pd
@@ -40,6 +41,9 @@ What `plcal run` has finished is kept; after an interruption, or a cell that fai
 what is left. Several machines may share the work: start the same command on each, with --out in a folder they share.
   --scale smoke    every path of the code, in seconds         --scale colab    small models of the hub, hours on one GPU
   --scale laptop   ten to thirty minutes, two cores, no GPU   --scale paper    the models, data and grids of the sources
+
+Each finished cell can be shown by a tracker you have: plcal run q1 --scale smoke --track trackio:PROJECT
+(or wandb:PROJECT, mlflow:EXPERIMENT). What it was sent is not sent again; when it fails, the run goes on.
 
 `plcal extract` asks every task under every prompt with every number of shots; --dry-run says first what that costs.
 What it has read is kept: the same command goes on. Its files are Parquet, one a task, prompt, shots and confidence.
@@ -148,6 +152,7 @@ def _training(parts, shared: argparse.ArgumentParser) -> None:
     run.add_argument('--dry-run', action='store_true', help='list each cell with its estimated cost, and do nothing')
     run.add_argument('--workers', type=int, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
     run.add_argument('--only', metavar='PART', help='one part of the grid; no records are written')
+    run.add_argument('--track', metavar='TRACKER:PROJECT', help='also send each finished cell to trackio, wandb or mlflow, e.g. trackio:calibration')
     parts.add_parser('status', parents=[shared], help='what is trained and what is not').add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='of one run, or of many; default: %(default)s')
 
 # %% ../../nbs/study/62_cli.ipynb #0cbf0482
@@ -345,7 +350,8 @@ def _run_there(a: argparse.Namespace) -> dict:
         _list(cells := plan(runs, q.cost), a.workers)
         return said | dict(cells=cells.to_dict('records'), workers=a.workers, seconds=cells.seconds.sum(), wall=wall(cells.seconds, a.workers))
     if missing := [m for m in _LM[:2] if importlib.util.find_spec(m) is None]: raise _without(a.question, missing[0])
-    summary, records = run_grid(runs, q.work, out, a.workers, q.cost, progress=not a.quiet), None
+    records, tracker = None, _tracker(a.track, out)
+    with following(tracker, [run_id(r) for r in runs]) if tracker else nullcontext(): summary = run_grid(runs, q.work, out, a.workers, q.cost, progress=not a.quiet)
     print(f'{a.question} at scale {a.scale}: {summary}')
     if not a.quiet: print('runs:', out / 'runs')
     if summary.code: print(f'some cells failed, and the records do without them: see `plcal status --out {out}`; the same command tries them again')
@@ -353,7 +359,18 @@ def _run_there(a: argparse.Namespace) -> dict:
         from plcal_study.study.pages import write_trained
         records = write_trained(q, out, a.scale, a.records)
         if not a.quiet: print('records:', records or 'none, as no cell is done')
-    return said | asdict(summary) | dict(exit=summary.code, runs=out / 'runs', records=records)
+        if tracker and records: _send_verdicts(tracker, a, q.__name__.rpartition('.')[2], records)
+    if tracker and not a.quiet: print(f'{tracker.target}: {len(tracker.sent)} sent')
+    return said | asdict(summary) | dict(exit=summary.code, runs=out / 'runs', records=records) | (dict(tracker=tracker.target, sent=tracker.sent, tracker_failed=tracker.failed) if tracker else {})
+
+def _tracker(target: str | None, out: Path) -> Tracker | None:
+    "Opened before any work, so that a fault of it costs nothing."
+    if target is None: return None
+    return Tracker(target, out, open_tracker(target))
+
+def _send_verdicts(tracker: Tracker, a: argparse.Namespace, module: str, records: Path) -> None:
+    from plcal_study.study.pages import read_record
+    if (records / f'{module}_verdicts.csv').is_file(): tracker.verdicts(f'{a.question}-{a.scale}', read_record(f'{module}_verdicts', records))
 
 # %% ../../nbs/study/62_cli.ipynb #d58ee219
 _STATES = ['done', 'running', 'partial', 'failed', 'damaged', 'waiting']

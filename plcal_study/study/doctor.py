@@ -103,7 +103,8 @@ def gpus(
     try: p = subprocess.run([sys.executable, '-c', _ASK], capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired: raise OSError(f'torch said nothing for {timeout:.0f} s') from None
     if p.returncode: raise OSError((p.stderr.strip().splitlines() or [f'exit status {p.returncode}'])[-1])
-    return [tuple(g) for g in json.loads(p.stdout.splitlines()[-1])]
+    try: return [tuple(g) for g in json.loads(p.stdout.splitlines()[-1])]
+    except (ValueError, IndexError): raise OSError(f'torch said nothing that can be read: {p.stdout[-200:]!r}') from None
 
 def memory_free() -> int | None: # bytes; None where the system does not say
     "What a new process could have."
