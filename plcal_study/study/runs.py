@@ -686,6 +686,7 @@ def run_grid(
     workers: int = 2,                    # cells at a time, a process and a thread each
     cost: Callable[[Run], float] = _one, # estimated seconds of a cell on one core: the order, and the time left
     progress: bool = True,               # a line on stderr with the time left
+    whole: Sequence[Run] | None = None,  # the grid of which `runs` are a share, for `status`; None: `runs` are all
 ) -> Summary:
     "Do what is not done yet; `ValueError` before anything starts when the grid, `work` or a finished cell is not as it should be; after Ctrl-C, `KeyboardInterrupt` with the same command to go on."
     began, runs = time.monotonic(), list(runs)
@@ -697,7 +698,7 @@ def run_grid(
     grid = _Grid(folder, job, dict(zip(cells.id, cells.seconds, strict=True)), {})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _settle(grid, runs)
+        _settle(grid, runs if whole is None else whole)
     except OSError as e: raise _with_cure(e) from None
     grid.left.update({i: order[i] for i in cells.id if i not in grid.skipped})
     threads = [threading.Thread(target=_drive, args=(grid, k), daemon=True) for k in range(min(workers, len(grid.left)))]

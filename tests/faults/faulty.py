@@ -8,9 +8,9 @@ from plcal_study.study.runs import Run, run_id
 STEPS = 12
 
 def grid(scale):
-    "Logistic regressions by gradient descent; at scale laptop, small networks of torch too."
-    cells = [Run('faulty', 'descent', 'noise', 'linear', n_train=100 + 20 * s, seed=s, scale=scale) for s in range(6)]
-    return cells + [Run('faulty', 'torch', 'noise', 'lstm', n_train=48, epochs=2, batch=8, lr=.01, seed=s, scale=scale) for s in range(2 if scale == 'laptop' else 0)]
+    "Logistic regressions by gradient descent; at scale laptop, small networks of torch."
+    if scale == 'laptop': return [Run('faulty', 'torch', 'noise', 'lstm', n_train=48, epochs=2, batch=8, lr=.01, seed=s, scale=scale) for s in range(2)]
+    return [Run('faulty', 'descent', 'noise', 'linear', n_train=100 + 20 * s, seed=s, scale=scale) for s in range(6)]
 
 def cost(run): return run.n_train / 100 + 3 * (run.part == 'torch')
 
