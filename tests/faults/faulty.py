@@ -24,7 +24,7 @@ def provenance(out, scale): return dict(scale=scale)
 def diary(run, folder, what):
     "One line for all to read, of what began and what was there; written whole, as it is short and added at the end."
     line = f"{what} {run_id(run)} {(folder.parent / run_id(run)).exists()} {os.getpid()}\n".encode()
-    to = os.open(folder.parents[1] / 'diary.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    to = os.open(os.environ.get('FAULTY_DIARY') or folder.parents[1] / 'diary.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(to, line); os.close(to)
 
 def sample(run):
@@ -46,7 +46,7 @@ def _descent(run, folder):
     while state[0] < STEPS:
         p = 1 / (1 + np.exp(-x @ state[1:]))
         state = np.r_[state[0] + 1, state[1:] + .5 * x.T @ (y - p) / len(x)]
-        time.sleep(.01)
+        time.sleep(float(os.environ.get('FAULTY_PAUSE', .01)))
         if state[0] % 4 == 0:
             z = np.c_[np.zeros(len(x)), x @ state[1:]]
             save(from_logits(z, y, meta=dict(step=int(state[0]), seed=run.seed)), folder / f'probe-{int(state[0]):03d}.parquet')
