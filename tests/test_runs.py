@@ -406,7 +406,7 @@ def test_what_a_dead_runner_left_beside_a_finished_cell_is_put_away(tmp_path):
     grid = cells('write')
     go(grid, tmp_path)
     folder, name = tmp_path / 'runs', run_id(grid[0])
-    for litter, text in [(f'{name}.failed.json', '{}'), (f'.{name}.lock', json.dumps(json.loads(runs._me()) | dict(pid=2**22 + 1))), ('.grid-fake-smoke.json.abcdefgh', '{'), (f'.{name}.failed.json.abcdefgh', '')]:
+    for litter, text in [(f'{name}.failed.json', '{}'), (f'.{name}.lock', json.dumps(json.loads(runs._me()) | dict(pid=2**22 + 1))), ('.grid-fake-smoke.json.abcdefgh', '{'), (f'.{name}.failed.json.abcdefgh', ''), (f'.{name}.77-140342990272192', '{}')]:
         (folder / litter).write_text(text)
     assert len(go(grid, tmp_path).skipped) == 1 and sorted(p.name for p in folder.iterdir()) == sorted(['.guard', name, 'grid-fake-smoke.json'])
 

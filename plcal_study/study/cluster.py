@@ -140,13 +140,14 @@ def run_on_ray(
     "Do on a cluster what is not done yet; raises what `run_grid` raises, `ImportError` without ray and `ConnectionError` without a cluster."
     began, order = time.monotonic(), {run_id(r): r for r in runs}
     cells = plan(runs, cost).sort_values('seconds', ascending=False, kind='stable')
+    if not isinstance(tries, int) or tries < 1: raise ValueError(f"tries must be a whole number from 1, got {tries!r}")
+    if not every > 0: raise ValueError(f"every must be seconds above 0, got {every!r}")
     job, line, lost = _portable(work), _Line(progress), dict.fromkeys(order, 0)
-    skipped = _begun(list(runs), job, str(out), dict(zip(cells.id, cells.seconds, strict=True)))
-    ends: dict[str, tuple[str, str]] = {i: ('skipped', '') for i in skipped}
     with _connected(address) as ray:
+        ends = {i: ('skipped', '') for i in _begun(list(runs), job, str(out), dict(zip(cells.id, cells.seconds, strict=True)))}
         task = ray.remote(num_cpus=1, num_gpus=int(ray.cluster_resources().get('GPU', 0) > 0), max_retries=0)(_task)
         def place(i): return task.remote(job, asdict(order[i]), str(out), every)
-        waiting = {place(i): i for i in cells.id if i not in skipped}
+        waiting = {place(i): i for i in cells.id if i not in ends}
         try:
             while waiting:
                 news = []

@@ -724,8 +724,8 @@ def _settle(grid: _Grid, runs: Sequence[Run]) -> None:
         except _Damaged: damaged.append(i)
     for i in damaged: _quarantine(grid, i) # after all were looked at: a cell that is not ours to move has stopped us before
     with _guard(grid.folder) as alone:
-        for p in grid.folder.glob('.*.json.*') if alone else (): # all who write such files are here one at a time
-            if re.fullmatch(r'\..*\.json\.[a-z0-9_]{8}', p.name): p.unlink(missing_ok=True)
+        for p in grid.folder.glob('.*.*') if alone else (): # all who write such files are here one at a time
+            if re.fullmatch(r'\..*\.json\.[a-z0-9_]{8}|\.[0-9a-f]{12}\.\d+-\d+', p.name): p.unlink(missing_ok=True)
         _note(runs, grid.folder)
     for i in grid.skipped:
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
