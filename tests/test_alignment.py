@@ -58,6 +58,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path):
     again = alignment.instruct(decoder(), TOK, PAIRS, plan(epochs=3, schedule='cosine'), tmp_path / 'cut', max_length=64, on_epoch=lambda e, m: asked.append(e))
     assert asked == [2, 3] and all(torch.allclose(x, y, atol=1e-6) for x, y in zip(whole.model.state_dict().values(), again.model.state_dict().values(), strict=True))
     with pytest.raises(ValueError, match='holds another run: settings'): alignment.instruct(decoder(), TOK, PAIRS, plan(epochs=4), tmp_path / 'cut', max_length=64)
+    card = tmp_path / 'cut' / 'alignment.json'
+    card.write_text(card.read_text().replace('"format": 1', '"format": 0'))
+    with pytest.raises(ValueError, match='holds another run: format was 0 and is 1'): alignment.instruct(decoder(), TOK, PAIRS, plan(epochs=3, schedule='cosine'), tmp_path / 'cut', max_length=64)
+    card.write_text(card.read_text().replace('"format": 0', '"format": 1').replace('"trl": "', '"trl": "0.'))
+    with pytest.raises(ValueError, match="holds another run: versions was .*'trl': '0[.]"): alignment.instruct(decoder(), TOK, PAIRS, plan(epochs=3, schedule='cosine'), tmp_path / 'cut', max_length=64)
 
 def test_lora_leaves_the_shape_and_moves_few_directions(tmp_path):
     seen = []

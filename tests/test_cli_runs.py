@@ -109,3 +109,31 @@ def test_ctrl_c_in_the_shell(tmp_path):
 def test_help_needs_no_heavy_part():
     script = "import sys\nfrom plcal_study.study.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: print(sorted({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == '[]'
+
+def test_shares_of_a_grid_and_what_they_gather_to(tmp_path, capsys):
+    for i in (1, 2, 3):
+        assert main(['run', 'fake', '--scale', 'smoke', '--shard', f'{i}/3', '--out', str(tmp_path / f'part{i}')]) == 0
+        assert not (tmp_path / f'part{i}' / 'records').exists()
+    capsys.readouterr()
+    assert main(['gather', *(str(tmp_path / f'part{i}') for i in (1, 2, 3)), '--out', str(tmp_path / 'all')]) == 0
+    said = capsys.readouterr().out
+    assert '4 cells came, 0 were there already, 0 were refused' in said and f"plcal run QUESTION --scale SCALE --out {tmp_path / 'all'}" in said
+    assert main(['run', 'fake', '--scale', 'smoke', '--out', str(tmp_path / 'all')]) == 0
+    assert '0 cells done now, 4 done before' in capsys.readouterr().out and (tmp_path / 'all' / 'records' / 'fake_cells.csv').exists()
+    damaged = next((tmp_path / 'part1' / 'runs').glob('*/said.json'))
+    damaged.write_text('{')
+    assert main(['gather', str(tmp_path / 'part1'), '--out', str(tmp_path / 'other')]) == 1
+    assert f'{damaged} has 1 bytes, it had' in capsys.readouterr().out
+
+def test_status_knows_the_cells_of_other_shares(tmp_path, capsys):
+    assert main(['run', 'fake', '--scale', 'smoke', '--shard', '2/2', '--out', str(tmp_path)]) == 0
+    assert main(['status', '--out', str(tmp_path)]) == 0
+    assert '2 of 4 cells done' in capsys.readouterr().out
+
+@pytest.mark.parametrize('more, says', [
+    (['--shard', '0/3'], "shard must be i/n with i from 1 to n, e.g. 3/16, got '0/3'"), (['--shard', '9/9'], 'share 9/9 of fake at scale smoke is empty: there are 4 cells'),
+    (['--out', 's3://bucket/x'], "out is the address 's3://bucket/x', where only a cluster can write"), (['--ray', '127.0.0.1:1'], 'ray')])
+def test_shares_and_addresses_that_there_are_not(tmp_path, capsys, monkeypatch, more, says):
+    monkeypatch.chdir(tmp_path)
+    assert main(['run', 'fake', '--scale', 'smoke', *more]) == 1
+    assert says in capsys.readouterr().err

@@ -593,6 +593,22 @@ def test_pieces_of_another_extraction_are_refused(tmp_path, monkeypatch):
     run(scorer(), 'letters', out=tmp_path)
     assert not parts.exists()
 
+def test_pieces_of_another_version_are_refused(tmp_path, monkeypatch):
+    half(tmp_path, monkeypatch)
+    monkeypatch.setattr(extraction, '_CHUNK', 3)
+    for where, value, says in ((extraction, 2, 'format was 1 and is 2'), (extraction.torch, '9.9', "torch was '[^']*' and is '9.9'"), (extraction.plcal_study, '9.9', "plcal_study was '[^']*' and is '9.9'")):
+        with monkeypatch.context() as m:
+            m.setattr(where, '_PIECES' if where is extraction else '__version__', value)
+            with pytest.raises(ValueError, match=f'holds pieces of another extraction: .*{says}'): run(scorer(), 'letters', out=tmp_path)
+
+def test_what_was_being_written_when_a_process_was_killed_is_put_away(tmp_path, monkeypatch):
+    found = run(scorer(), 'letters', out=tmp_path)
+    file = next(tmp_path.glob('*.parquet'))
+    (tmp_path / f'.{file.name}.ab12_xyz').write_text('half'); (tmp_path / '.other.parquet.ab12_xyz').write_text('of another')
+    (parts := tmp_path / f'.{file.stem}.parts').mkdir(); (parts / '00000.json').write_text('[]') # it died while the pieces were being removed
+    again = run(scorer(), 'letters', out=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['.other.parquet.ab12_xyz', file.name] and again['letters'].meta == found['letters'].meta
+
 def test_finished_files_of_another_extraction_are_refused(tmp_path):
     run(scorer(), 'options', out=tmp_path)
     before = {f: f.read_bytes() for f in tmp_path.iterdir()}

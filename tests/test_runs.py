@@ -1,5 +1,5 @@
 "Runs: what a cell is called, and that a finished one is never lost and a failing one never takes others with it."
-import dataclasses, hashlib, json, os, random, shutil, signal, socket, subprocess, sys, threading, time
+import dataclasses, hashlib, json, os, random, shutil, signal, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np, pytest
 import fake_question
@@ -203,7 +203,8 @@ def test_a_runner_gives_signs_of_life(tmp_path, monkeypatch):
 @pytest.mark.parametrize('clock', [0, -10 * 365 * 86400, 10 * 365 * 86400], ids=['now', 'ten years ago', 'in ten years'])
 def test_whose_lock_it_is(tmp_path, monkeypatch, change, free, later, clock):
     "At once, and after long watching; what the time of day is, here or on the file, plays no part."
-    monkeypatch.setattr(runs, '_here', lambda here=runs._here() | dict(machine='this one'): here)
+    here = runs._here() | dict(machine='this one')
+    monkeypatch.setattr(runs, '_here', lambda: here)
     monkeypatch.setattr(runs, '_PATIENCE', .1); monkeypatch.setattr(runs, '_WRITING', .1)
     lock, watch = tmp_path / '.a.lock', {}
     text = json.dumps(json.loads(runs._me()) | change) if isinstance(change, dict) else change or ''
@@ -405,7 +406,7 @@ def test_what_a_dead_runner_left_beside_a_finished_cell_is_put_away(tmp_path):
     grid = cells('write')
     go(grid, tmp_path)
     folder, name = tmp_path / 'runs', run_id(grid[0])
-    for litter, text in [(f'{name}.failed.json', '{}'), (f'.{name}.lock', json.dumps(json.loads(runs._me()) | dict(pid=2**22 + 1))), ('.grid-fake-smoke.json.abcdefgh', '{'), (f'.{name}.failed.json.abcdefgh', '')]:
+    for litter, text in [(f'{name}.failed.json', '{}'), (f'.{name}.lock', json.dumps(json.loads(runs._me()) | dict(pid=2**22 + 1))), ('.grid-fake-smoke.json.abcdefgh', '{'), (f'.{name}.failed.json.abcdefgh', ''), (f'.{name}.77-140342990272192', '{}')]:
         (folder / litter).write_text(text)
     assert len(go(grid, tmp_path).skipped) == 1 and sorted(p.name for p in folder.iterdir()) == sorted(['.guard', name, 'grid-fake-smoke.json'])
 

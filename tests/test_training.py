@@ -370,6 +370,22 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr('plcal_study.__version__', '9.9')
     with pytest.raises(ValueError, match="version was '[^']*' and is '9.9'"): train(Words(), FIT, CFG, tmp_path)
 
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+    train(Words(), FIT, replace(CFG, checkpoint_every=4), tmp_path)
+    monkeypatch.setattr(T, '_STATE', 2)
+    with pytest.raises(ValueError, match='format was 1 and is 2. Choose another folder, or delete this one'): train(Words(), FIT, replace(CFG, checkpoint_every=4), tmp_path)
+
+def test_half_a_checkpoint_takes_no_room(tmp_path, monkeypatch):
+    "The disk is full: what was being written is removed, the checkpoint before is kept."
+    full, save = [4], T.save_file
+    def once(tensors, path):
+        save(tensors, path)
+        full.append(full.pop() - 1)
+        if full[0] == 2: raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(T, 'save_file', once)
+    with pytest.raises(OSError, match='No space left'): train(Words(), FIT, replace(CFG, checkpoint_every=4), tmp_path)
+    assert [p.name for p in (tmp_path / 'checkpoint').iterdir()] == ['00000004']
+
 def test_frozen_weights_are_not_in_the_checkpoint_but_must_be_the_same(tmp_path):
     def frozen(seed):
         m = Words(seed=seed)

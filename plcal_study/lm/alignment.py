@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 import copy, hashlib, json, math, random, time, warnings
 import numpy as np, pandas as pd, torch
+import plcal_study
 from . import models, tasks
 from .examples import Examples
 from .training import Training
@@ -126,7 +128,7 @@ def _checkpoint(folder: Path) -> Path | None:
 def _claim(folder: Path, step: str, model, cfg: Training, rows: Mapping[str, Texts], **more) -> None:
     "Write into the folder what decides the run, or refuse one that holds another."
     from plcal_study.lm.extraction import fingerprint
-    said = dict(step=step, settings=asdict(cfg), data=hashlib.sha256(json.dumps({k: list(map(str, v)) for k, v in rows.items()}).encode()).hexdigest()[:16], weights=fingerprint(model), **more)
+    said = dict(format=1, versions={p: version(p) for p in ('torch', 'transformers', 'trl')} | dict(plcal_study=plcal_study.__version__), step=step, settings=asdict(cfg), data=hashlib.sha256(json.dumps({k: list(map(str, v)) for k, v in rows.items()}).encode()).hexdigest()[:16], weights=fingerprint(model), **more)
     said, card = json.loads(json.dumps(said)), folder / 'alignment.json'
     folder.mkdir(parents=True, exist_ok=True)
     try: known = json.loads(card.read_text()) if card.exists() else said

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-import hashlib, json, re, resource, shutil, sys, time
+import glob, hashlib, json, re, resource, shutil, sys, time
 import numpy as np
 import pandas as pd
 import plcal_study, torch, transformers
@@ -394,6 +394,7 @@ class _Plan:
     folder: Path | None
 
 _CHUNK = 64 # questions of a piece: what the bar shows at a time, and at most what an interruption costs
+_PIECES = 1 # format of the folder of pieces; another number when what lies there means another thing
 
 # %% ../../nbs/lm/19_extraction.ipynb #fbd7a443
 def _prepare(reader, task: str | Task, how: How, name: str | None, data: str | Path | None, out: str | Path | None) -> _Plan:
@@ -487,7 +488,7 @@ def _json(path: Path) -> Any: # a dict, or for a piece the list of its files
 def _check_folder(plan: _Plan, parts: Path) -> None:
     "Start or go on with the folder of pieces; a `ValueError` if they are of another job."
     said = parts / 'job.json'
-    job = plan.job | dict(chunk=_CHUNK, plcal_study=plcal_study.__version__)
+    job = plan.job | dict(format=_PIECES, chunk=_CHUNK, plcal_study=plcal_study.__version__) | (dict(torch=torch.__version__, transformers=transformers.__version__) if isinstance(plan.reader, Scorer) else {})
     if said.exists():
         if (old := _json(said)) != (new := json.loads(json.dumps(job))): raise ValueError(f"{parts} holds pieces of another extraction: {_differs(old, new)}; give another --out, or remove that folder")
     parts.mkdir(parents=True, exist_ok=True)
@@ -498,6 +499,8 @@ def _finished(plan: _Plan) -> dict[str, Predictions] | None:
     "The files of an extraction that is through, or None; a `ValueError` if files of that name are of another."
     if plan.folder is None: return None
     files = {k: plan.folder / _file(plan, k) for k in KEYS[plan.how.mode]}
+    for f in files.values(): # what was being written when a process was killed
+        for half in plan.folder.glob(f'.{glob.escape(f.name)}.????????'): half.unlink(missing_ok=True)
     found = {k: load(f) for k, f in files.items() if f.exists()}
     for k, p in found.items():
         if (old := p.meta.get('job')) != json.loads(json.dumps(plan.job)): raise ValueError(f"{files[k]} is of another extraction: {_differs(old or {}, plan.job)}; give another --out, or remove that file")
@@ -538,8 +541,10 @@ def extract(
     task = task if isinstance(task, Task) else load_task(task, data)
     reader = model if isinstance(model, (Scorer, Endpoint)) else open_model(model, dtype, revision, device, batch_tokens, list(task[settings.split].a[:32]))
     plan = _prepare(reader, task, settings, name, data, out)
-    if (found := _finished(plan)) is not None: return found
     parts = plan.folder / f'.{_stem(plan)}.parts' if plan.folder else None
+    if (found := _finished(plan)) is not None:
+        if parts: shutil.rmtree(parts, ignore_errors=True)
+        return found
     if parts: _check_folder(plan, parts)
     pieces = _pieces(plan, parts, progress)
     joined = {k: _join([p[k] for p in pieces], plan.asks[0]) for k in pieces[0]}

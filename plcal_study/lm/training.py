@@ -350,11 +350,13 @@ def _digest(*parts: Any) -> str:
 def _digest_rows(rows: Sequence[dict]) -> str:
     return _digest(*(p for r in rows for k in sorted(r) for p in (k, np.asarray(r[k]).tobytes())))
 
+_STATE = 1 # format of a checkpoint; another number when what lies there, or the way that training goes on from it, means another thing
+
 def _identity(model: Trainable, rows, cfg: Training, evals: Mapping, points: Sequence[int], meta: Mapping, acc: Accelerator) -> dict[str, Any]:
     "All that decides what a run will be, as JSON values."
     named = sorted(model.named_parameters(), key=lambda x: x[0])
     frozen = [p.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for _, p in named if not p.requires_grad and p.numel()]
-    said = dict(version=plcal_study.__version__, torch=torch.__version__, device=acc.device.type, processes=acc.num_processes,
+    said = dict(format=_STATE, version=plcal_study.__version__, torch=torch.__version__, device=acc.device.type, processes=acc.num_processes,
                 settings={k: v for k, v in asdict(cfg).items() if k != 'checkpoint_every'}, loss=repr(getattr(model, 'criterion', None)), data=_digest_rows(rows), rows=len(rows),
                 parameters=_digest(*((n, tuple(p.shape), p.dtype, p.requires_grad) for n, p in named)), frozen_weights=_digest(*frozen),
                 probes={name: _digest(*e.uid, _digest_rows(r)) for name, (e, r) in evals.items()}, probe_steps=list(points), meta=dict(meta))
@@ -396,11 +398,15 @@ def _keep(r: _Run) -> None:
     folder.mkdir(exist_ok=True)
     if not (folder / name).exists():
         new = Path(tempfile.mkdtemp(dir=folder, prefix='.new-'))
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in (_tensors(r.model, r.adam) | {'losses': r.losses}).items()}, new / 'state.safetensors')
-        (new / 'state.json').write_text(json.dumps({k: getattr(r, k) for k in _COUNTS}))
-        for f in new.iterdir():
-            with open(f, 'rb+') as g: os.fsync(g.fileno())
-        os.replace(new, folder / name)
+        try:
+            save_file({k: v.detach().cpu().contiguous().clone() for k, v in (_tensors(r.model, r.adam) | {'losses': r.losses}).items()}, new / 'state.safetensors')
+            (new / 'state.json').write_text(json.dumps({k: getattr(r, k) for k in _COUNTS}))
+            for f in new.iterdir():
+                with open(f, 'rb+') as g: os.fsync(g.fileno())
+            os.replace(new, folder / name)
+        except BaseException: # e.g. a full disk: take no room with half a checkpoint; the one before is kept
+            shutil.rmtree(new, ignore_errors=True)
+            raise
     for old in folder.iterdir():
         if old.name != name: shutil.rmtree(old)
 

@@ -500,6 +500,7 @@ class _Grid:
     error: list[BaseException] = field(default_factory=list) # of the runner itself, e.g. a full disk
     ended: threading.Event = field(default_factory=threading.Event)
     mutex: Any = field(default_factory=threading.Lock)
+    naming: Any = field(default_factory=threading.Lock)     # nothing is noted in a cell while it gets its name
     watch: _Watch = field(default_factory=dict)             # of locks of other machines
     moved: list[str] = field(default_factory=list)          # names of folders that were quarantined
     lost: set[str] = field(default_factory=set)             # cells that another runner took over from us
@@ -544,14 +545,14 @@ def _finish(grid: _Grid, i: str, run: Run, seconds: float, made: dict[str, Any])
 
 def _name(grid: _Grid, i: str, seconds: float) -> None:
     "Give a cell its name, which says that it is finished."
-    for note in _NOTES: (grid.partial(i) / note).unlink(missing_ok=True)
-    with _guard(grid.folder): # nobody takes our lock over in this moment
+    with grid.naming, _guard(grid.folder): # nobody takes our lock over in this moment
+        for note in _NOTES: (grid.partial(i) / note).unlink(missing_ok=True)
         if not _mine(grid.lock(i)) or (grid.folder / i).exists():
             grid.lost.add(i)
             return
         os.rename(grid.partial(i), grid.folder / i)
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
-    grid.done[i] = seconds
+        grid.done[i] = seconds
 
 def _whole(partial: Path, i: str) -> float | None: # seconds, or None if it is not whole
     "A cell that was whole when its runner died, and lacks nothing but its name."
@@ -645,7 +646,8 @@ def _live(grid: _Grid, now: float) -> None:
     for i, (began, before) in list(grid.running.items()):
         if _mine(grid.lock(i)):
             with suppress(OSError): os.utime(grid.lock(i))
-            _keep(grid.partial(i), before + now - began)
+            with grid.naming:
+                if i not in grid.done: _keep(grid.partial(i), before + now - began)
         elif i in grid.running and i not in grid.lost:
             grid.lost.add(i)
             grid.said.append(f'{i} was taken over by another runner, as nothing was heard of this one; it is left to that one')
@@ -672,7 +674,9 @@ def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     "End: workers first, then the threads that drive them; what is unfinished stays, for the next time."
     grid.ended.set()
     for w in list(grid.workers.values()): w.signal(signal.SIGTERM)
-    for i, (began, before) in list(grid.running.items()): _keep(grid.partial(i), before + time.monotonic() - began)
+    with grid.naming:
+        for i, (began, before) in list(grid.running.items()):
+            if i not in grid.done: _keep(grid.partial(i), before + time.monotonic() - began)
     for w in list(grid.workers.values()): w.end(1 / len(grid.workers))
     for t in threads: t.join(2)
     if any(t.is_alive() for t in threads): return # one still reads
@@ -686,6 +690,7 @@ def run_grid(
     workers: int = 2,                    # cells at a time, a process and a thread each
     cost: Callable[[Run], float] = _one, # estimated seconds of a cell on one core: the order, and the time left
     progress: bool = True,               # a line on stderr with the time left
+    whole: Sequence[Run] | None = None,  # the grid of which `runs` are a share, for `status`; None: `runs` are all
 ) -> Summary:
     "Do what is not done yet; `ValueError` before anything starts when the grid, `work` or a finished cell is not as it should be; after Ctrl-C, `KeyboardInterrupt` with the same command to go on."
     began, runs = time.monotonic(), list(runs)
@@ -697,7 +702,7 @@ def run_grid(
     grid = _Grid(folder, job, dict(zip(cells.id, cells.seconds, strict=True)), {})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _settle(grid, runs)
+        _settle(grid, runs if whole is None else whole)
     except OSError as e: raise _with_cure(e) from None
     grid.left.update({i: order[i] for i in cells.id if i not in grid.skipped})
     threads = [threading.Thread(target=_drive, args=(grid, k), daemon=True) for k in range(min(workers, len(grid.left)))]
@@ -719,8 +724,8 @@ def _settle(grid: _Grid, runs: Sequence[Run]) -> None:
         except _Damaged: damaged.append(i)
     for i in damaged: _quarantine(grid, i) # after all were looked at: a cell that is not ours to move has stopped us before
     with _guard(grid.folder) as alone:
-        for p in grid.folder.glob('.*.json.*') if alone else (): # all who write such files are here one at a time
-            if re.fullmatch(r'\..*\.json\.[a-z0-9_]{8}', p.name): p.unlink(missing_ok=True)
+        for p in grid.folder.glob('.*.*') if alone else (): # all who write such files are here one at a time
+            if re.fullmatch(r'\..*\.json\.[a-z0-9_]{8}|\.[0-9a-f]{12}\.\d+-\d+', p.name): p.unlink(missing_ok=True)
         _note(runs, grid.folder)
     for i in grid.skipped:
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)

@@ -8,9 +8,9 @@ from plcal_study.study.runs import Run, run_id
 STEPS = 12
 
 def grid(scale):
-    "Logistic regressions by gradient descent; at scale laptop, small networks of torch too."
-    cells = [Run('faulty', 'descent', 'noise', 'linear', n_train=100 + 20 * s, seed=s, scale=scale) for s in range(6)]
-    return cells + [Run('faulty', 'torch', 'noise', 'lstm', n_train=48, epochs=2, batch=8, lr=.01, seed=s, scale=scale) for s in range(2 if scale == 'laptop' else 0)]
+    "Logistic regressions by gradient descent; at scale laptop, small networks of torch."
+    if scale == 'laptop': return [Run('faulty', 'torch', 'noise', 'lstm', n_train=48, epochs=2, batch=8, lr=.01, seed=s, scale=scale) for s in range(2)]
+    return [Run('faulty', 'descent', 'noise', 'linear', n_train=100 + 20 * s, seed=s, scale=scale) for s in range(6)]
 
 def cost(run): return run.n_train / 100 + 3 * (run.part == 'torch')
 
@@ -24,7 +24,7 @@ def provenance(out, scale): return dict(scale=scale)
 def diary(run, folder, what):
     "One line for all to read, of what began and what was there; written whole, as it is short and added at the end."
     line = f"{what} {run_id(run)} {(folder.parent / run_id(run)).exists()} {os.getpid()}\n".encode()
-    to = os.open(folder.parents[1] / 'diary.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    to = os.open(os.environ.get('FAULTY_DIARY') or folder.parents[1] / 'diary.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(to, line); os.close(to)
 
 def sample(run):
@@ -46,7 +46,7 @@ def _descent(run, folder):
     while state[0] < STEPS:
         p = 1 / (1 + np.exp(-x @ state[1:]))
         state = np.r_[state[0] + 1, state[1:] + .5 * x.T @ (y - p) / len(x)]
-        time.sleep(.01)
+        time.sleep(float(os.environ.get('FAULTY_PAUSE', .01)))
         if state[0] % 4 == 0:
             z = np.c_[np.zeros(len(x)), x @ state[1:]]
             save(from_logits(z, y, meta=dict(step=int(state[0]), seed=run.seed)), folder / f'probe-{int(state[0]):03d}.parquet')

@@ -1,0 +1,49 @@
+"on_ray.py FOLDER PLACE: a cluster of two nodes on this machine does a grid into PLACE; one node is killed in the middle. Prints what became of it, as JSON."
+import json, os, shutil, socket, sys, tempfile, threading, time
+from pathlib import Path
+
+os.environ.update(RAY_AUTH_MODE='disabled', RAY_USAGE_STATS_ENABLED='0', FAULTY_PAUSE='.4', RAY_raylet_start_wait_time_s='240', RAY_agent_register_timeout_ms='240000')
+from ray._private import services
+from ray.cluster_utils import Cluster
+import faulty
+from plcal_study.study import cluster as C
+
+diary, place = Path(sys.argv[1]) / 'diary.txt', sys.argv[2]
+os.environ['FAULTY_DIARY'] = str(diary)
+temp = tempfile.mkdtemp(prefix='ray')
+def free():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+def own():
+    "A node of one core; its ports are said, since otherwise it waits for a helper to choose them, and on a busy machine not long enough."
+    return dict(num_cpus=1, object_store_memory=80 * 2**20) | {k: free() for k in ('metrics_agent_port', 'metrics_export_port', 'dashboard_agent_listen_port', 'runtime_env_agent_port')}
+
+def patient(*a, once=services.get_node, **k):
+    "Ray gives a node half a minute to start, which is short on a busy machine."
+    for _ in range(9):
+        try: return once(*a, **k)
+        except RuntimeError as e: late = e
+    raise late
+services.get_node = patient
+
+nodes = Cluster(initialize_head=True, head_node_args=own() | dict(temp_dir=temp, include_dashboard=False))
+second = nodes.add_node(**own())
+said = {}
+
+def kill():
+    "When two cells are at work there is one on each node; give them time for a checkpoint."
+    def lines(): return [w.split() for w in diary.read_text().splitlines()] if diary.exists() else []
+    while sum(w[0] == 'began' for w in lines()) - sum(w[0] == 'ended' for w in lines()) < 2: time.sleep(.05)
+    time.sleep(2.5)
+    said['before'] = len(lines())
+    nodes.remove_node(second, allow_graceful=False)
+
+threading.Thread(target=kill, daemon=True).start()
+grid = faulty.grid('smoke')
+s = C.run_on_ray(grid, faulty.work, place, nodes.address, faulty.cost, every=.5)
+again = C.run_on_ray(grid, faulty.work, place, nodes.address, faulty.cost, every=.5, progress=False)
+print(json.dumps(said | dict(done=s.done, skipped=s.skipped, failed=s.failed, seconds=s.seconds, again=again.skipped, diary=diary.read_text())))
+nodes.shutdown()
+shutil.rmtree(temp, ignore_errors=True)

@@ -1,0 +1,113 @@
+"Shares of a grid: every cell in one, about equal; and results of many folders in one, whole or not at all."
+import itertools, json, random, shutil
+import pytest
+import fake_question
+from plcal_study.study import shards
+from plcal_study.study.runs import Run, read_cell, run_grid, run_id, status
+from plcal_study.study.shards import files_at, gather, shard, shard_of
+
+def cells(n, task='write'): return [Run('fake', f'part{s % 2}', task, 'coin', seed=s) for s in range(n)]
+def go(grid, out, **more): return run_grid(grid, fake_question.work, out, workers=1, progress=False, **more)
+def cost(r): return float(r.n_train)
+
+
+@pytest.mark.parametrize('n', [1, 2, 3, 7, 40])
+def test_every_cell_is_in_one_share_and_all_agree(n):
+    rng = random.Random(n)
+    grid = [Run('q', 'p', 't', 'm', n_train=rng.randint(1, 1000), seed=s) for s in range(30)]
+    shares = [shard(grid, i, n, cost) for i in range(1, n + 1)]
+    assert sorted(run_id(r) for s in shares for r in s) == sorted(map(run_id, grid))
+    mixed = rng.sample(grid, len(grid))
+    for i, s in enumerate(shares, 1):
+        assert {run_id(r) for r in shard(mixed, i, n, cost)} == {run_id(r) for r in s}, 'the order of the grid decides nothing'
+        assert s == [r for r in grid if r in s], 'in the order of the grid'
+
+def test_the_fullest_share_is_within_the_bound_of_graham():
+    "Against the best division, found by trying all; the bound is 4/3 - 1/(3n) (Graham 1969)."
+    rng, worst = random.Random(0), 0.
+    for _ in range(60):
+        n, sizes = rng.choice([2, 3]), [rng.randint(1, 20) for _ in range(7)]
+        grid = [Run('q', 'p', 't', 'm', n_train=c, seed=s) for s, c in enumerate(sizes)]
+        best = min(max(sum(c for c, k in zip(sizes, where, strict=True) if k == j) for j in range(n)) for where in itertools.product(range(n), repeat=7))
+        fullest = max(sum(map(cost, shard(grid, i, n, cost))) for i in range(1, n + 1))
+        worst = max(worst, fullest / best)
+        assert fullest <= (4 / 3 - 1 / (3 * n)) * best + 1e-9
+    assert worst > 1, 'a rule that is always best was not what was tried'
+
+def test_longest_first_by_hand():
+    grid = [Run('q', 'p', 't', 'm', n_train=c, seed=c) for c in (7, 6, 5, 4, 3)]
+    assert sorted(sorted(r.n_train for r in shard(grid, i, 2, cost)) for i in (1, 2)) == [[3, 4, 7], [5, 6]]
+
+def test_a_share_is_written_as_people_say_it():
+    assert shard_of('3/16') == (3, 16)
+    for bad in '0/3', '4/3', '3', '1/0', '-1/3', '1/3/5', '', 'a/b', '1.0/3', ' 1/3':
+        with pytest.raises(ValueError, match='shard must be i/n'): shard_of(bad)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    grid = cells(5)
+    for i in (1, 2): go(shard(grid, i, 2), tmp_path / f'part{i}', whole=grid)
+    return [tmp_path / 'part1', tmp_path / 'part2'], grid
+
+def inside(folder): return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file()}
+
+def test_all_come_once_and_to_the_byte(parts, tmp_path):
+    sources, grid = parts
+    g = gather(sources, tmp_path / 'all')
+    assert sorted(g.came) == sorted(map(run_id, grid)) and not g.there and not g.refused
+    for r in grid:
+        at = next(s / 'runs' / run_id(r) for s in sources if (s / 'runs' / run_id(r)).exists())
+        assert inside(tmp_path / 'all' / 'runs' / run_id(r)) == inside(at)
+    assert set(status(tmp_path / 'all').state) == {'done'} and not list((tmp_path / 'all' / 'runs').glob('.gather*'))
+    before = inside(tmp_path / 'all')
+    g = gather(sources, tmp_path / 'all')
+    assert not g.came and len(g.there) == 5 and inside(tmp_path / 'all') == before
+    assert len(go(grid, tmp_path / 'all').skipped) == 5
+
+def test_what_is_not_finished_does_not_come_and_is_known_to_wait(parts, tmp_path):
+    sources, grid = parts
+    first = next((sources[0] / 'runs').glob('[0-9a-f]' * 12))
+    (first / 'run.json').unlink()
+    g = gather(sources, tmp_path / 'all')
+    assert len(g.came) == 4 and first.name not in g.came and sorted(status(tmp_path / 'all').state) == ['done'] * 4 + ['waiting']
+
+def test_what_is_damaged_is_refused_and_said(parts, tmp_path):
+    sources, _ = parts
+    file = next((sources[0] / 'runs').glob('*/said.json'))
+    file.write_bytes(file.read_bytes().replace(b'seed', b'seeD'))
+    g = gather(sources, tmp_path / 'all')
+    assert len(g.came) == 4 and list(g.refused) == [str(file.parent)] and f'{file} holds other bytes' in g.refused[str(file.parent)]
+    assert not (tmp_path / 'all' / 'runs' / file.parent.name).exists()
+
+def test_what_is_there_is_never_replaced(parts, tmp_path):
+    sources, grid = parts
+    go(grid[:1], tmp_path / 'other') # the same cell, filled by another process: said.json names another pid
+    gather([tmp_path / 'other'], tmp_path / 'all')
+    before = inside(tmp_path / 'all' / 'runs' / run_id(grid[0]))
+    g = gather(sources, tmp_path / 'all')
+    assert len(g.came) == 4 and 'holds another result than' in next(iter(g.refused.values())) and inside(tmp_path / 'all' / 'runs' / run_id(grid[0])) == before
+    assert read_cell(tmp_path / 'all' / 'runs' / run_id(grid[0]), deep=True)[0] == grid[0]
+
+def test_from_a_bucket(parts, tmp_path):
+    pytest.importorskip('fsspec')
+    sources, grid = parts
+    fs, root = files_at('memory://bucket/q2/')
+    for s in sources: fs.put(f"{s / 'runs'}/", f'{root}/runs/', recursive=True)
+    g = gather(['memory://bucket/q2'], tmp_path / 'all')
+    assert len(g.came) == 5 and len(go(grid, tmp_path / 'all').skipped) == 5
+    fs.rm(root, recursive=True)
+
+def test_lists_of_cells_are_joined(tmp_path):
+    grid = cells(4)
+    for k, own in enumerate((grid[:2], grid[2:])): go(own, tmp_path / str(k))
+    gather([tmp_path / '0'], tmp_path / 'all')
+    gather([tmp_path / '1'], tmp_path / 'all')
+    shutil.rmtree(tmp_path / 'all' / 'runs' / run_id(grid[0])); shutil.rmtree(tmp_path / 'all' / 'runs' / run_id(grid[3]))
+    t = status(tmp_path / 'all')
+    assert sorted(t.state) == ['done', 'done', 'waiting', 'waiting']
+    assert len(json.loads((tmp_path / 'all' / 'runs' / 'grid-fake-smoke.json').read_text())['runs']) == 4
+
+def test_without_fsspec_the_way_out_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'fsspec.core', None)
+    with pytest.raises(ImportError, match=r"fsspec is missing.*plcal_study\[lm\]"): shards.gather([tmp_path], tmp_path / 'all')
