@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 import numpy as np
-import scipy # scipy.fft and scipy.optimize load when they are first used
+import scipy # scipy.fft, scipy.sparse and scipy.optimize load when they are first used
 from scipy.special import logsumexp, ndtri, xlogy
 from .predictions import check_logits, check_pairs, check_scores
 
@@ -302,8 +302,9 @@ def ece_null(
     draws: int = 1000,                 # calibrated models to draw
     seed: int = 0,                     # of the draws
     metric: Callable = ece,            # `ece`, `ece_mass`, or any f(conf, correct) of which more is worse
+    cluster=None,                      # (n,) names of what questions share; then for `ece` and `ece_mass`, with `correct`. None: grades independent of each other
 ) -> EceNull:
-    """Null distribution of a calibration error under perfect calibration, and its p-value (Broecker & Smith 2007).
+    """Null distribution of a calibration error under perfect calibration, and its p-value (Broecker & Smith 2007); for clusters by their random signs.
 
     >>> null = ece_null(conf=[.9, .9, .6, .6], correct=[1, 0, 1, 1])
     >>> print(f'an ECE of 0.40 is nothing here: calibrated models have {null.mean:.2f} on average, p = {null.p:.2f}')
@@ -313,7 +314,10 @@ def ece_null(
     if not (isinstance(draws, (int, np.integer)) and draws >= 1):
         raise ValueError(f"draws must be a whole number of at least 1, got {draws!r}")
     rng = np.random.default_rng([seed, 0])
-    if metric in (ece, ece_mass):
+    if cluster is not None:
+        if correct is None or metric not in (ece, ece_mass): raise ValueError("cluster needs correct, and `ece` or `ece_mass` as metric: the null is made of the clusters' own residuals")
+        null, metric = _signed_sums(hit - conf.astype(float), bin_ids(conf, bins) if metric is ece else mass_ids(conf, bins), cluster, draws, rng), partial(metric, bins=bins)
+    elif metric in (ece, ece_mass):
         null = _null_sums(conf, bin_ids(conf, bins) if metric is ece else mass_ids(conf, bins), draws, rng)
         metric = partial(metric, bins=bins)
     else: null = np.array([metric(conf, rng.random(len(conf)) < conf) for _ in range(draws)])
@@ -332,6 +336,18 @@ def _null_sums(conf: np.ndarray, ids: np.ndarray, draws: int, rng: np.random.Gen
         hit = rng.random((min(step, draws - i), len(conf)), np.float32) < chance
         null[i:i+step] = np.abs(np.add.reduceat(hit, starts, axis=1, dtype=np.int32) - total).sum(1)
     return null / len(conf)
+
+# %% ../../nbs/measure/01_metrics.ipynb #cebce705
+def _signed_sums(r: np.ndarray, ids: np.ndarray, cluster, draws: int, rng: np.random.Generator) -> np.ndarray: # (draws,) ECE
+    "ECE when each cluster's residuals keep or change their sign at random."
+    cluster = np.asarray(cluster)
+    if cluster.shape != r.shape: raise ValueError(f"cluster must have shape {r.shape}, one for each row, got {cluster.shape}")
+    if cluster.dtype.kind not in 'iuUS' and any(c is None or c != c for c in cluster.tolist()): raise ValueError("cluster has a missing value; give it a name of its own")
+    names, unit = np.unique(cluster.astype(str) if cluster.dtype.kind == 'O' else cluster, return_inverse=True)
+    if len(names) < 2: raise ValueError(f"cluster must name at least 2 clusters, got {len(names)}; one says nothing of the spread")
+    sums, null, step = scipy.sparse.csr_array((r, (ids, unit)), shape=(ids.max() + 1, len(names))), np.empty(draws), max(1, 2**20 // len(names))
+    for i in range(0, draws, step): null[i:i+step] = np.abs(sums @ rng.choice([-1., 1.], (len(names), min(step, draws - i)))).sum(0)
+    return null / len(r)
 
 # %% ../../nbs/measure/01_metrics.ipynb #f5f5b924
 def _truths(conf, p_correct) -> tuple[np.ndarray, np.ndarray]: # (n,) float64 each
