@@ -339,8 +339,8 @@ def methods(
     paired = ' Models were compared question by question: McNemar’s exact test (t of clusters) for accuracy, paired t for Brier score and NLL, paired DeLong for AUROC, with Holm’s correction over all tests.' if len(models) > 1 else ''
     size = '; '.join(f'{m.name}: n = {m.units}' for m in models)
     return (f'Calibration was measured with plcal_study {plcal_study.__version__} ({size}). All intervals are at 95%. Confidence is that of the answer given. ECE uses 15 equal-width, right-closed bins of the top label (Guo et al. 2017); its null is the ECE of {null_draws(n):,} '
-            f'models that are calibrated and have the same confidences (Bröcker and Smith 2007), and the interval of the true binned error inverts a bootstrap test with 1,000 draws{groups}. Smooth ECE is that of Błasiok and Nakkiran (2024), with {null_draws(n, 2e7, 200):,} draws of its null. '
-            f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with 200 draws. {which}. AUROC, AURC and AUGRC count ties half. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by 5-fold cross-fitting, folds of whole clusters where there are any. '
+            f'models that are calibrated and have the same confidences (Bröcker and Smith 2007), and the interval of the true binned error inverts a bootstrap test with 1,000 draws{groups}. Smooth ECE is that of Błasiok and Nakkiran (2024), with {null_draws(n, 2e7, 100):,} draws of its null. '
+            f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {null_draws(n, 4e7, 200):,} draws. {which}. AUROC, AURC and AUGRC count ties half. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by 5-fold cross-fitting, folds of whole clusters where there are any. '
             f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {seed}.')
 
 def _files(models: Sequence[Model]) -> str:

@@ -80,7 +80,7 @@ def _accuracy(hit: np.ndarray, codes: np.ndarray | None) -> dict:
     return dict(estimate=float(hit.mean()), lo=float(lo), hi=float(hi), method='Wilson')
 
 # %% ../../nbs/study/57_report_numbers.ipynb #8fc8ed73
-GROUPS = 20_000 # units that a bootstrap tells apart; neighbours in confidence that a band tells apart
+GROUPS = 20_000 # units that a bootstrap tells apart
 
 def null_draws(
     n: int,                  # answers
@@ -114,22 +114,19 @@ def _places(x: np.ndarray, points: int = 240) -> np.ndarray: # row numbers, asce
 def corp_null(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool
-    draws: int = 200,    # new outcomes for the band and the null
+    draws: int = 200,    # new outcomes for the band and the null; 0: the curve alone
     seed: int = 0,
 ) -> Corp:
     "CORP reliability curve with consistency band (Dimitriadis et al. 2021), and what MCB a calibrated model gets."
     x, where, size = np.unique(conf, return_inverse=True, return_counts=True)
-    fit = isotonic_regression(np.bincount(where, correct) / size, weights=size).x
-    at = _places(x)
-    run = np.arange(len(x)) if len(x) <= GROUPS else np.unique((np.cumsum(size) - 1) * GROUPS // len(conf), return_inverse=True)[1]
-    n = np.bincount(run, size)
-    mean = np.clip(np.bincount(run, x * size) / n, 0, 1)
-    rng, band, mcb = np.random.default_rng([seed, 8]), np.empty((draws, len(at))), np.empty(draws)
+    fit, at = isotonic_regression(np.bincount(where, correct) / size, weights=size).x, _places(x)
+    rng, tied, band, mcb = np.random.default_rng([seed, 8]), np.flatnonzero(size > 1), np.empty((draws, len(at))), np.empty(draws)
     for i in range(draws):
-        rate = rng.binomial(n.astype(np.int64), mean) / n
-        r = isotonic_regression(rate, weights=n).x
-        band[i], mcb[i] = r[run[at]], n @ ((mean - rate)**2 - (r - rate)**2) / len(conf)
-    lo, hi = np.quantile(band, [.025, .975], axis=0).clip(0, 1)
+        rate = (rng.random(len(x)) < x).astype(float)
+        rate[tied] = rng.binomial(size[tied], x[tied]) / size[tied]
+        r = isotonic_regression(rate, weights=size).x
+        band[i], mcb[i] = r[at], size @ ((x - rate)**2 - (r - rate)**2) / len(conf)
+    lo, hi = np.quantile(band, [.025, .975], axis=0).clip(0, 1) if draws else (fit[at], fit[at])
     return Corp(x[at], fit[at].clip(0, 1), lo, hi, mcb)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #cdc0a27b
@@ -169,9 +166,9 @@ def summary(
     "Accuracy, confidence, calibration with nulls, proper scores and ranking, each with an interval where there is one."
     conf, hit, n = m.p.conf, m.p.correct, len(m.p)
     group, words = _resampled(m)
-    c, small, losses = corp_null(conf, hit, seed=m.seed), null_draws(n, 2e7, 200), _losses(m.p)
+    c, losses = corp_null(conf, hit, null_draws(n, 4e7, 200), m.seed), _losses(m.p)
     d, null = corp(conf, hit), ece_null(conf, hit, draws=null_draws(n), seed=m.seed)
-    smooth = ece_null(conf, hit, draws=small, seed=m.seed, metric=smece)
+    smooth = ece_null(conf, hit, draws=null_draws(n, 2e7, 100), seed=m.seed, metric=smece)
     chance = 1 - float(hit.mean())
     def line(measure, f, *args, **known): m.lines.append(_line('summary', m, measure, f, *args, **known))
     line('acc', _accuracy, hit, m.codes)
@@ -324,7 +321,7 @@ def repair(
             lines, changes = _repaired(m, name, before, q)
             m.lines.extend(lines)
             tests += changes
-            m.curves[name] = corp_null(q.conf, q.correct, 40, m.seed)
+            m.curves[name] = corp_null(q.conf, q.correct, 0)
     _adjust(tests)
     m.lines.extend(tests)
     m.lines.append(_line('repair', m, 'temperature', _fitted, slim, null=1., method='least NLL on all answers'))

@@ -1,0 +1,299 @@
+"The report: numbers are those of the measuring floor, nothing from a log gets out of its text, and a poor log is answered in words."
+import json, re
+from html.parser import HTMLParser
+import numpy as np
+import pandas as pd
+import pytest
+from plcal_study.measure.abstention import certify_threshold, grid_certified
+from plcal_study.measure.bootstrap import ece_interval
+from plcal_study.measure.calibrators import repair_report
+from plcal_study.measure.inference import auroc_interval, augrc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
+from plcal_study.measure.metrics import brier, corp, corp_fit, ece, ece_null, nll, smece, wilson
+from plcal_study.measure.plots import corp_curve
+from plcal_study.measure.predictions import from_grades, from_logits, pair, save, select
+from plcal_study.study import report_numbers
+from plcal_study.study.cli import main
+from plcal_study.study.report import report
+from plcal_study.study.report_figures import say
+from plcal_study.study.report_numbers import COLUMNS, as_model, corp_null
+
+HOSTILE = '</script><img src=x onerror=alert(1)>"\'&amp;<b>'
+
+
+def asked(n=400, seed=0, times=2., clusters=10, name='a'):
+    "Answers of a model that is too sure."
+    rng = np.random.default_rng(seed)
+    z = np.random.default_rng(7).normal(size=(n, 4)) * 1.5
+    label = (z + np.random.default_rng(8).gumbel(size=z.shape)).argmax(1)
+    return from_logits(times * (z + rng.normal(0, .3, z.shape)), label, meta=dict(model=name), cluster=None if clusters is None else np.arange(n) % clusters)
+
+@pytest.fixture(scope='module')
+def one(): return report(asked())
+
+@pytest.fixture(scope='module')
+def two(): return report(asked(clusters=None), asked(seed=1, times=1., clusters=None, name='b'))
+
+def row(r, section, measure, group='', model=None):
+    t = r.numbers
+    found = t[(t.section == section) & (t.measure == measure) & (t.group == group) & (t.model == (model or r.models[0].name))]
+    assert len(found) == 1, (section, measure, group, len(found))
+    return found.iloc[0]
+
+def ends(r): return tuple(r[['estimate', 'lo', 'hi']])
+
+
+# ---- the numbers ---------------------------------------------------------------------------------------------------
+def test_summary_is_the_measuring_floor(one):
+    p = one.models[0].p
+    c, codes = p.conf, one.models[0].codes
+    assert ends(row(one, 'summary', 'auroc')) == auroc_interval(c, p.correct, codes)[:3]
+    assert ends(row(one, 'summary', 'aurc')) == aurc_interval(c, p.correct, codes)[:3]
+    assert ends(row(one, 'summary', 'augrc')) == augrc_interval(c, p.correct, codes)[:3]
+    assert ends(row(one, 'summary', 'ece15_true')) == ece_interval(c, p.correct, cluster=codes)[:3]
+    assert ends(row(one, 'summary', 'conf_gap')) == mean_difference(c, p.correct.astype(float), codes)[:3]
+    assert row(one, 'summary', 'brier').estimate == pytest.approx(brier(p.probs, p.label))
+    assert row(one, 'summary', 'nll').estimate == pytest.approx(nll(p.logits, p.label))
+    null = ece_null(c, p.correct, draws=1000)
+    assert tuple(row(one, 'summary', 'ece15')[['estimate', 'null', 'null_lo', 'null_hi', 'p']]) == (ece(c, p.correct), *null[:4])
+    assert row(one, 'summary', 'smece').estimate == smece(c, p.correct)
+    assert tuple(row(one, 'summary', m).estimate for m in ('mcb', 'dsc', 'unc')) == corp(c, p.correct)[:3]
+
+def test_accuracy_of_single_questions_is_wilsons(two):
+    hit = two.models[0].p.correct
+    assert ends(row(two, 'summary', 'acc')) == pytest.approx((hit.mean(), *wilson(hit.sum(), len(hit))))
+
+def test_corp_curve_is_that_of_the_plots():
+    p = asked()
+    ours, theirs = corp_null(p.conf, p.correct), corp_curve(p.conf, p.correct)
+    there = np.searchsorted(theirs.x, ours.x)
+    np.testing.assert_allclose(ours.fit, theirs.fitted[there])
+    assert np.abs(ours.lo - theirs.lo[there]).mean() < .03 and np.abs(ours.hi - theirs.hi[there]).mean() < .03 # other draws
+    np.testing.assert_allclose(ours.fit, corp_fit(p.conf, p.correct)[np.argsort(p.conf)][np.searchsorted(np.sort(p.conf), ours.x)])
+
+def test_ties_are_drawn_together():
+    "With every answer thrice in the log, the band is that of three answers a place."
+    conf, hit = np.repeat(np.linspace(.2, .9, 200), 3), np.tile([True, False, True], 200)
+    tied, slow = corp_null(conf, hit), ece_null(conf, hit, draws=200, metric=lambda c, h: corp(c, h).mcb)
+    assert abs(tied.mcb.mean() - slow.mean) < 4 * np.hypot(tied.mcb.std(), slow.draws.std()) / 200**.5
+
+def test_random_groups_are_as_good_a_bootstrap_as_questions(monkeypatch):
+    m = as_model(asked(2000, clusters=None), 'a')
+    every = ece_interval(m.p.conf, m.p.correct)
+    monkeypatch.setattr(report_numbers, 'GROUPS', 500)
+    group, words = report_numbers._resampled(m)
+    assert words == '500 random groups of 2,000 questions' and np.bincount(group).max() == 4
+    np.testing.assert_allclose(ece_interval(m.p.conf, m.p.correct, cluster=group)[:3], every[:3], atol=.006)
+
+def test_the_certified_threshold_is_that_of_the_measuring_floor(two):
+    p = two.models[1].p
+    order = np.random.default_rng([0, 5]).permutation(len(p))
+    seen, test = order[:80], order[80:]
+    c = certify_threshold(p.conf[test], p.correct[test], grid_certified(p.conf[seen], 320, .2), .2)
+    assert row(two, 'abstention', 'certified_threshold', '20%', 'b').estimate == c.threshold < 1
+    assert row(two, 'abstention', 'certified_coverage', '20%', 'b').estimate == c.answered / 320
+
+def test_a_sweep_counts(one):
+    s, p = one.models[0].curves['sweep'], one.models[0].p
+    for i in (0, 20, len(s.threshold) - 1):
+        kept = p.conf >= s.threshold[i]
+        assert (s.answered[i], s.right[i]) == (kept.sum(), p.correct[kept].sum())
+        assert s.lo[i] <= s.right[i] / s.answered[i] <= s.hi[i]
+    i, kept = 100, p.conf >= s.threshold[100]
+    e = np.bincount(one.models[0].codes[kept], p.correct[kept] - s.right[i] / s.answered[i])
+    se = np.sqrt((e @ e) * 10 / 9) / kept.sum()
+    assert s.hi[i] - s.right[i] / s.answered[i] == pytest.approx(2.2621571628 * se)
+
+def test_groups_are_the_measuring_floor_and_holm(one):
+    p = one.models[0].p
+    gaps = one.numbers[(one.numbers.section == 'groups') & (one.numbers.measure == 'conf_gap')]
+    first = p.cluster == gaps.group.iloc[0]
+    assert ends(gaps.iloc[0]) == mean_difference(p.conf[first], p.correct[first].astype(float))[:3] and len(gaps) == 10
+    np.testing.assert_array_equal(gaps.p_holm, holm(gaps.p.to_numpy()))
+    pooled = one.numbers[one.numbers.measure == 'conf_gap_pooled']
+    assert pooled.estimate.std() <= gaps.estimate.std() and abs(pooled.estimate.mean() - gaps.estimate.mean()) < .01
+
+def test_repair_is_that_of_the_calibrators(one):
+    t = repair_report(one.models[0].p, ['temperature', 'isotonic'])
+    for how in t.index[1:]:
+        assert row(one, 'repair', 'brier_top', how).estimate == pytest.approx(t.brier_top[how])
+        assert ends(row(one, 'repair', 'brier_top_change', how)) == pytest.approx(tuple(t.loc[how, ['brier_top_change', 'brier_top_lo', 'brier_top_hi']]))
+        assert row(one, 'repair', 'ece15', how).estimate == pytest.approx(t.ece15[how])
+    changes = one.numbers[(one.numbers.section == 'repair') & one.numbers.measure.str.endswith('_change')]
+    np.testing.assert_array_equal(changes.p_holm, holm(changes.p.to_numpy()))
+
+def test_the_paired_table_by_hand(two):
+    a, b = pair(two.models[0].p, two.models[1].p)
+    t = two.numbers[two.numbers.section == 'comparison'].set_index('measure')
+    def loss(p): return ((p.probs - np.eye(4)[p.label])**2).sum(1), -np.log(p.probs[np.arange(len(p)), p.label])
+    for name, x, y in zip(('brier', 'nll'), loss(b), loss(a), strict=True):
+        d = x - y
+        assert t.estimate[name] == pytest.approx(d.mean()) and t.hi[name] - t.lo[name] == pytest.approx(2 * 1.965927 * d.std(ddof=1) / 20, rel=1e-5)
+    assert ends(t.loc['acc']) == mcnemar(b.correct, a.correct)[:3]
+    assert ends(t.loc['auroc']) == delong([b.conf, a.conf], np.stack([b.correct, a.correct])).compare(0, 1)[:3]
+    assert t.estimate['ece15'] == pytest.approx(ece(b.conf, b.correct) - ece(a.conf, a.correct)) and np.isnan(t.p['ece15']) and 'not tested' in t.note['ece15']
+    tested = t.drop(index='ece15')
+    np.testing.assert_array_equal(tested.p_holm, holm(tested.p.to_numpy()))
+    assert (t.group == 'a').all() and (t.model == 'b').all()
+
+def test_models_are_paired_by_question_not_by_row():
+    a, b = asked(200, clusters=None), asked(200, seed=1, clusters=None, name='b')
+    t, u = (report(a, q).numbers.query("section == 'comparison'") for q in (b, select(b, np.random.default_rng(0).permutation(200))))
+    np.testing.assert_allclose(t.estimate, u.estimate)
+    part = report(a, select(b, np.arange(150)))
+    assert (part.numbers.query("section == 'comparison'").n == 150).all() and '50 are in one log only' in part.warnings[0] and part.warnings[0] in part.html().replace('&#x27;', "'")
+
+def test_other_questions_are_not_compared():
+    r = report(asked(60, clusters=None), from_grades([.5, .6], [1, 0], ['x', 'y']))
+    assert (r.numbers.section != 'comparison').all() and '0 questions in common' in r.warnings[0] and r.warnings[0] in r.html()
+
+def test_a_bias_of_place_is_found_and_said():
+    p = asked(800, clusters=None)
+    biased = report(from_logits(p.logits + np.array([1.5, 0, 0, 0]), p.label))
+    assert row(biased, 'position', 'chosen_minus_right', 'A').p_holm < .01 and any('Answer A was chosen' in w for w in biased.models[0].warnings)
+    assert row(biased, 'position', 'chosen', 'A').estimate == (biased.models[0].p.logits.argmax(1) == 0).mean()
+
+def test_the_table_has_its_columns_and_a_reason_for_every_gap(one, two):
+    for r in (one, two, report(from_grades([.5], [1]))):
+        assert tuple(r.numbers.columns) == COLUMNS
+        gaps = r.numbers[r.numbers.estimate.isna()]
+        assert (gaps.note != '').all(), gaps[gaps.note == '']
+
+
+# ---- warnings ------------------------------------------------------------------------------------------------------
+def bf16(z): return (np.asarray(z, np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+
+@pytest.mark.parametrize('p, says', [
+    (from_logits(bf16(asked().logits), asked().label), 'fits in bfloat16'),
+    (from_logits(asked().logits.astype(np.float16), asked().label), 'fits in float16'),
+    (from_grades(np.r_[np.ones(50), np.full(50, .6)], np.arange(100) % 2), 'exactly 1'),
+    (from_grades(np.round(asked().conf, 1), asked().correct), 'share their confidence'),
+    (from_logits(asked().logits, asked().label, off_option_mass=np.full(400, .3)), 'lay outside the options'),
+    (from_grades([.7] * 40, [1] * 39 + [0]), '1 wrong answer only'),
+    (from_grades([.7] * 40, [1] * 40), 'No answer is wrong'),
+    (from_grades([.7] * 40, [1] * 39 + [0]), 'All confidences are the same'),
+    (from_grades([.7, .8], [1, 0]), '2 questions only'),
+    (from_grades(np.linspace(.5, 1, 40), np.arange(40) % 2, [f'passage{i // 4}_{i % 4}' for i in range(40)]), '10 groups (such as passage0, 4 questions)'),
+    (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', skipped=3, conf='column p'))), '3 lines of the log'),
+    (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', conf='column p'))), 'conf from column p'),
+    (from_grades([.7, .8], [1, 0], cluster=['x', 'x']), 'in one cluster, x'),
+    (from_grades([.7, .8, .9], [1, 0, 1], cluster=['x', 'x', 'y']), '2 clusters only'),
+])
+def test_a_warning_is_given(p, says):
+    m = as_model(p, 'm')
+    report_numbers.warn(m)
+    assert any(says in w for w in m.warnings), m.warnings
+
+def test_a_confidence_below_one_in_k_is_no_softmax():
+    p = asked()
+    low = report_numbers.replace(p, conf=np.minimum(p.conf, .2))
+    assert 'below 1/k' in report_numbers._options(low)[0] and not report_numbers._options(p)
+
+def test_a_sound_log_has_no_warnings(two):
+    assert not two.models[0].warnings
+
+def test_saved_answers_are_no_guess(tmp_path):
+    save(asked(clusters=None), tmp_path / 'a.parquet')
+    assert not report(tmp_path / 'a.parquet').models[0].warnings
+
+
+# ---- the page ------------------------------------------------------------------------------------------------------
+class Tags(HTMLParser):
+    VOID = {'meta', 'link', 'input', 'br', 'img'}
+    def __init__(self, html):
+        super().__init__(); self.open, self.seen, self.text = [], [], ''
+        self.feed(html)
+        assert not self.open, self.open
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID: self.open.append(tag)
+    def handle_startendtag(self, tag, attrs): self.seen.append((tag, dict(attrs)))
+    def handle_endtag(self, tag): assert self.open.pop() == tag, tag
+    def handle_data(self, data):
+        if self.open[-1:] not in (['script'], ['style']): self.text += data
+
+DEGENERATE = {
+    'one right': from_grades([.5], [1]), 'two': from_grades([.5, .7], [1, 0]), 'all right': from_grades([.8] * 40, [1] * 40), 'all wrong': from_grades(np.linspace(0, 1, 40), [0] * 40),
+    'no doubt': from_grades([1.] * 30, [1] * 30), 'no idea': from_grades([0.] * 30, [0] * 30), 'same confidence': from_grades([.7] * 50, [1, 0] * 25), 'few': from_grades(np.linspace(.1, .9, 12), [1, 0] * 6),
+    'one cluster': from_grades(np.linspace(.1, .9, 40), [1, 0] * 20, cluster=['x'] * 40), 'two clusters': from_grades(np.linspace(.1, .9, 40), [1, 0] * 20, cluster=['x', 'y'] * 20),
+    'clusters all right': from_grades(np.linspace(.1, .9, 40), [1] * 40, cluster=['x', 'y'] * 20), 'one option': from_logits(np.zeros((5, 1)), np.zeros(5, int)),
+    'impossible was right': from_logits([[0., -np.inf], [0., 1.], [1., 0.]], [1, 1, 0]), 'ragged': from_logits([[0., 1., np.nan], [0., 1., 2.], [3., 1., 0.]], [0, 2, 0]),
+    'each its own cluster': from_grades(np.linspace(.1, .9, 40), [1, 0] * 20, cluster=np.arange(40))}
+
+@pytest.mark.parametrize('name', DEGENERATE)
+def test_the_report_comes_and_never_says_nan(name):
+    r = report(DEGENERATE[name])
+    page = Tags(r.html())
+    assert not re.search(r'\b(nan|NaN)\b|(?<!logit -)\binf\b|\bNone\b', page.text)
+    assert 'NaN' not in r.json() and not re.search(r'\bnan\b', r.csv())
+    assert all(not re.search('nan|inf', str(v)) for _, attrs in page.seen for k, v in attrs.items() if k in ('d', 'cx', 'cy', 'x', 'y', 'height')), 'a figure with no place to draw'
+    if len(r.models[0].p) < 30: assert r.models[0].warnings
+
+def test_two_degenerate_models_are_compared_in_words():
+    r = report(DEGENERATE['all right'], from_grades([.9] * 40, [1] * 40))
+    t = r.numbers.query("section == 'comparison'").set_index('measure')
+    assert 'AUROC compares the two' in t.note['auroc'] or 'at least 2 right and 2 wrong' in t.note['auroc']
+    Tags(r.html())
+
+def test_hostile_text_stays_text():
+    p = asked(120, clusters=None)
+    cluster = np.array([HOSTILE + str(i % 3) for i in range(120)])
+    q = from_logits(p.logits, p.label, meta=dict(model=HOSTILE, file=HOSTILE, read=dict(format=HOSTILE, conf=HOSTILE)), cluster=cluster)
+    page = Tags((html := report(q, from_logits(p.logits * .5, p.label, meta=dict(model=HOSTILE, task=HOSTILE), cluster=cluster)).html()))
+    assert not any(tag in ('img', 'b', 'iframe') for tag, _ in page.seen) and not any(k.startswith('on') for _, a in page.seen for k in a)
+    assert [tag for tag, _ in page.seen].count('script') == 2 and HOSTILE in page.text and 'onerror=alert(1)>' not in html
+    assert json.loads(re.search(r'id="thresholds">(.*?)</script>', html)[1])[0]['name'].startswith(HOSTILE)
+
+def test_nothing_is_asked_of_the_network(two):
+    html = two.html()
+    assert not re.search(r'https?:|//[a-z]|@import|url\(', html.replace('//www.w3.org', '')), 'an address'
+    assert all(not (k in ('src', 'href') and not v.startswith(('#', 'data:,'))) for _, a in Tags(html).seen for k, v in a.items())
+
+def test_the_same_answers_give_the_same_bytes():
+    a, b = (re.sub(r'\d{4}-\d\d-\d\d', '', report(asked(), seed=3).html()) for _ in range(2))
+    assert a == b
+    assert report(asked(), seed=4).numbers.null.ne(report(asked(), seed=3).numbers.null).any()
+
+def test_every_figure_has_words_and_numbers(two):
+    page = Tags(two.html())
+    figures = [a for tag, a in page.seen if tag == 'svg' and 'aria-hidden' not in a]
+    assert len(figures) >= 5 and all(a.get('role') == 'img' and len(a['aria-label']) > 30 for a in figures)
+    ids = [a['id'] for _, a in page.seen if 'id' in a]
+    assert len(ids) == len(set(ids)) and all(a['href'][1:] in ids for tag, a in page.seen if tag == 'a')
+
+def test_numbers_on_the_page_are_those_of_the_table(two):
+    text = Tags(two.html()).text
+    for model in ('a', 'b'):
+        for measure in ('acc', 'ece15', 'brier', 'nll', 'auroc', 'aurc'):
+            r = row(two, 'summary', measure, model=model)
+            assert say(r.estimate) in text and (np.isnan(r.lo) or f'[{say(r.lo)}, {say(r.hi)}]' in text), (model, measure)
+
+
+# ---- files and the command -----------------------------------------------------------------------------------------
+def test_files_are_written_whole_and_read_back(two, tmp_path):
+    for end in ('html', 'json', 'csv'): two.save(tmp_path / f'r.{end}')
+    assert (tmp_path / 'r.html').read_text() == two.html()
+    said = json.loads((tmp_path / 'r.json').read_text())
+    assert len(said['numbers']) == len(two.numbers) == len(pd.read_csv(tmp_path / 'r.csv')) and said['numbers'][0]['estimate'] == two.numbers.estimate[0] and 'seed 0' in said['methods']
+
+def test_the_command_reads_logs_and_keeps_their_hash(tmp_path, capsys):
+    p = asked(120)
+    pd.DataFrame(dict(id=p.uid, p=p.conf, ok=p.correct.astype(int), subject=p.cluster)).to_csv(tmp_path / 'a.csv', index=False)
+    save(asked(120, seed=1, name='b'), tmp_path / 'b.parquet')
+    code = main(['report', str(tmp_path / 'a.csv'), '--columns', 'conf=p,correct=ok,uid=id', '--cluster', 'subject', '--name', 'mine', '-o', str(tmp_path / 'r.html'), '--csv', str(tmp_path / 'r.csv'), '--quiet'])
+    assert code == 0 and 'mine: 120 questions' in capsys.readouterr().out
+    import hashlib
+    assert hashlib.sha256((tmp_path / 'a.csv').read_bytes()).hexdigest() in (tmp_path / 'r.html').read_text()
+    assert pd.read_csv(tmp_path / 'r.csv').query("section == 'summary' and measure == 'ece15'").estimate.item() == pytest.approx(ece(p.conf, p.correct))
+    assert main(['report', str(tmp_path / 'b.parquet'), '-o', str(tmp_path / 's.html'), '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['models'][0]['name'] == 'b'
+
+@pytest.mark.parametrize('args, says', [(['no.csv'], 'no.csv'), (['a.csv', '-o', 'r.pdf'], '.html, .json or .csv'), (['a.csv', '--name', 'x', '--name', 'y', '--columns', 'conf=p,correct=ok'], 'one name for each of 1')])
+def test_the_command_says_what_is_wrong(args, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.csv').write_text('p,ok\n.5,1\n.6,0\n')
+    assert main(['report', *args]) == 1 and says in capsys.readouterr().err and not list(tmp_path.glob('r*'))
+
+def test_names_at_the_top_of_the_package():
+    import plcal_study
+    assert plcal_study.report is report and {'read_log', 'report', 'Predictions', 'load', 'save', 'from_logits', 'from_grades'} == set(plcal_study.__all__) <= set(dir(plcal_study))
+    with pytest.raises(AttributeError, match='no attribute'): plcal_study.nothing # noqa: B018
