@@ -26,7 +26,10 @@ def public(module):
 def test_every_public_name_is_in_the_api_page():
     "Sphinx documents the members of each module named there; a module that is not named has no public names."
     said = re.findall(r'^\.\. automodule:: (\S+)\n   :members:\n   :undoc-members:$', (ROOT / 'nbs' / 'api.md').read_text(), re.M)
-    assert len(said) == len(set(said)) and set(said) == {m for m in MODULES if public(m)}
+    have = {m for m in MODULES if public(m)}
+    assert len(said) == len(set(said)), 'named twice'
+    assert not have - set(said), f'not in nbs/api.md: {sorted(have - set(said))}'
+    assert not set(said) - have, f'in nbs/api.md, and gone: {sorted(set(said) - have)}'
     for m in MODULES:
         here = {n.name for n in tree(m).body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith('_')}
         assert here <= set(public(m)), f'{m} has public names that are not in __all__: {here - set(public(m))}'
