@@ -32,7 +32,19 @@ def _page(app, pagename, templatename, context, doctree):
     if "body" in context: context["body"] = mend(context["body"])
 
 
+def _tidy(app, exception):
+    "Remove the pages of documents that are no more, which an incremental build would leave behind."
+    sources = Path(app.outdir) / "_sources"
+    if exception or app.builder.format != "html": return
+    for f in [f for f in sources.rglob("*") if f.is_file()]:
+        name = f.relative_to(sources).as_posix().removesuffix(".txt").rsplit(".", 1)[0]
+        if name not in app.env.found_docs:
+            f.unlink()
+            (Path(app.outdir) / f"{name}.html").unlink(missing_ok=True)
+
+
 def setup(app):
     app.connect("builder-inited", _write_data)
     app.connect("html-page-context", _page)
+    app.connect("build-finished", _tidy)
     return dict(version="0.1", parallel_read_safe=True, parallel_write_safe=True)

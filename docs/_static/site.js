@@ -21,8 +21,9 @@
   };
   window.plcal = { make, choose, remembered, remember };
 
+  const boxes = () => document.querySelectorAll('.bd-article :is(.cell_output, .pst-scrollable-table-container, div.math, pre, .output.text_html)');
   const reachable = () => {
-    for (const box of document.querySelectorAll('.bd-article :is(.cell_output, .pst-scrollable-table-container, .plcal-scroll, div.math, pre, .output.text_html)')) {
+    for (const box of boxes()) {
       const scrolls = box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
       if (scrolls && !box.hasAttribute('tabindex')) {
         box.setAttribute('tabindex', '0'); box.dataset.scrolls = '';
@@ -72,10 +73,10 @@
 
   const start = () => {
     document.querySelectorAll('.bd-article table').forEach(filterable);
+    let waiting = 0; // sizes change with the window, with fonts that arrive, and where code unfolds
+    const watch = new ResizeObserver(() => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(reachable); });
+    for (const box of boxes()) { watch.observe(box); if (box.firstElementChild) watch.observe(box.firstElementChild); }
     reachable();
-    window.addEventListener('resize', reachable);
-    window.addEventListener('load', reachable);
-    document.addEventListener('toggle', reachable, true); // folded code
   };
   document.readyState === 'complete' ? start() : document.addEventListener('DOMContentLoaded', start); // after every deferred script
 })();
