@@ -107,6 +107,7 @@ def useful(
     "Could these be clusters: one for every row, at least two, and fewer than rows?"
     return all(isinstance(x, (str, int)) and not isinstance(x, bool) and x != '' for x in names) and 1 < len(set(names)) < len(names)
 
+# %% ../../nbs/measure/07_records.ipynb #e3251b61
 def subjects(
     fields: Sequence[Mapping],          # (n,) what is known of each question
     columns: Mapping[str, Any] | None,  # {'cluster': field} names it, {'cluster': None} wants none
@@ -179,6 +180,7 @@ def gathered(
     elif logits is not None: logits, reading.took['logits'] = None, 'left out: not every question has one right option that is told'
     return finished(reading, meta, uid=np.array([a.uid for a in answers]), correct=np.array([a.correct for a in answers], bool), conf=conf, logits=logits, label=label, scores=scores, cluster=None if cluster is None else np.array(cluster))
 
+# %% ../../nbs/measure/07_records.ipynb #7c0638e9
 def finished(
     reading: Reading,
     meta: Mapping[str, Any], # coordinates

@@ -117,6 +117,7 @@ def _csv(path: Path, reading: Reading) -> _Table:
         return f'line {_line(path, number, delimiter)}'
     return _Table(names, load, place)
 
+# %% ../../nbs/measure/08_tables.ipynb #3f599640
 def _utf8(path: Path) -> None:
     "Text in another encoding is named by its line; Arrow would stumble over it."
     try:
@@ -479,7 +480,7 @@ def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, fi
         if 'uid must be unique' not in str(e): raise
         raise ValueError(_twice(w, uid, keep, table.load(table.names, ids))) from None
 
-# %% ../../nbs/measure/08_tables.ipynb #64b0d0ac
+# %% ../../nbs/measure/08_tables.ipynb #6e29a4c6
 def read_columns(
     source: Any, # a file (.csv, .tsv, .parquet, .jsonl), a data frame, an Arrow table or one split of a data set
 ) -> list[dict[str, Any]]: # its rows, with ids as text
