@@ -88,7 +88,7 @@ class _Completion(argparse.Action):
         import shtab
         for action in _actions(parser):
             if action.dest == 'command': action.help = 'command'
-            elif action.type is Path or action.metavar == 'NAME_OR_FOLDER': vars(action)['complete'] = shtab.FILE if 'FILE' in str(action.metavar) else shtab.DIRECTORY
+            elif action.type is Path or action.metavar == 'NAME_OR_FOLDER': vars(action)['complete'] = shtab.DIRECTORY if str(action.metavar).endswith(('DIR', 'FOLDER')) else shtab.FILE
             elif action.metavar in (known := _words()): action.choices = known[str(action.metavar)]
         print(shtab.complete(parser, values))
         parser.exit()
@@ -272,7 +272,10 @@ def _study(a: argparse.Namespace) -> dict:
     runs = _trained(a, folder)
     from plcal_study.study.figures import draw_all
     draw_all(folder, a.out / 'figures', _bar('figures', a.quiet))
-    pages = [run_page(page, folder, a.out / 'pages') for page in _bar('pages', a.quiet)([p for p in PAGES if any(folder.glob(f'{p}_*.csv'))])]
+    pages = []
+    try:
+        for page in _bar('pages', a.quiet)([p for p in PAGES if any(folder.glob(f'{p}_*.csv'))]): pages.append(run_page(page, folder, a.out / 'pages'))
+    except (ImportError, FileNotFoundError) as e: print(f'\n{e}; the pages are left out') # no jupyter, or no checkout
     print('\nThe results lie in', a.out.resolve(), *(f'\n  {p.relative_to(a.out)}' for p in pages), '\n  figures/  records/')
     return said | dict(exit=max([r['exit'] for r in runs.values()], default=0), out=a.out.resolve(), pages=pages, questions=runs)
 
@@ -292,12 +295,13 @@ def _verdicts(verdicts: pd.DataFrame) -> None:
 
 def _trained(a: argparse.Namespace, folder: Path) -> dict[str, dict]: # question → what became of it
     "The questions that train models, at the scale asked for; their records go beside the others."
-    done = {}
+    done, without = {}, []
     for name in QUESTIONS:
         own = _parser().parse_args(['run', name, '--scale', a.scale, '--out', str(a.out / f'{name}-{a.scale}'), '--records', str(folder)])
         own.data_dir, own.quiet = a.data_dir, a.quiet
         try: done[name] = _run(own)
-        except ImportError as e: print(f'\n{e}; its page is left out')
+        except ImportError as e: without.append((name, e))
+    if without: print(f"\n{without[0][1]}; left out: {', '.join(name for name, _ in without)}")
     return done
 
 # %% ../../nbs/study/62_cli.ipynb #2a1bfe6b
