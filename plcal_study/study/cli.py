@@ -195,6 +195,27 @@ def _extraction(parts, shared: argparse.ArgumentParser) -> None:
     x.add_argument('--stride', type=int, metavar='N', help='tokens that a further window adds; default: half a window')
     _machine(x)
 
+# %% ../../nbs/study/62_cli.ipynb #4053bbb4
+def _roles(text: str) -> dict[str, str]: # e.g. conf=p,correct=ok
+    "Roles and columns."
+    pairs = [part.partition('=') for part in text.split(',')]
+    if not all(eq and role.strip() and column.strip() for role, eq, column in pairs): raise argparse.ArgumentTypeError(f"expected ROLE=COLUMN[,ROLE=COLUMN…], got {text!r}")
+    return {role.strip(): column.strip() for role, _, column in pairs}
+
+def _reporting(parts, shared: argparse.ArgumentParser) -> None:
+    "The options of `plcal report`."
+    x = parts.add_parser('report', parents=[shared], help='one page on the answers in a log')
+    x.add_argument('logs', nargs='+', type=Path, metavar='LOG', help='a file or the folder of a run; with several, each is one model, and the others are compared with the first')
+    x.add_argument('-o', '--out', type=Path, action='append', metavar='FILE', help='.html, .json or .csv; may be given several times; default: report.html')
+    x.add_argument('--csv', type=Path, metavar='FILE', help='the numbers as a table, as well')
+    x.add_argument('--format', metavar='F', help='of the logs; default: by what is in them')
+    x.add_argument('--columns', type=_roles, default={}, metavar='ROLE=COLUMN[,…]', help='e.g. conf=p,correct=ok; roles: conf, correct, label, pred, logits, probs, uid, cluster')
+    x.add_argument('--cluster', metavar='COLUMN', help='what questions share, such as a subject or a passage: intervals resample it whole')
+    x.add_argument('--filter', metavar='F', help='which answers, where there are several to a question')
+    x.add_argument('--name', action='append', metavar='NAME', help='of a model, one for each log, in order')
+    x.add_argument('--skip-bad', action='store_true', help='leave out lines that cannot be read, and count them; default: stop at the first')
+    x.add_argument('--seed', type=int, default=0, help='of all draws; default: %(default)s')
+
 # %% ../../nbs/study/62_cli.ipynb #cafa7559
 def _data(a: argparse.Namespace) -> dict:
     "plcal data list | get."
@@ -466,27 +487,6 @@ def _doctor(a: argparse.Namespace) -> dict:
     broken = sum(f.state == 'fault' for f in found)
     print(f'\n{broken} {"thing is" if broken == 1 else "things are"} broken: see FAULT above' if broken else '\nnothing is broken')
     return dict(exit=int(broken > 0), findings=[f._asdict() for f in found], prices=costs, workers=a.workers)
-
-# %% ../../nbs/study/62_cli.ipynb #4053bbb4
-def _roles(text: str) -> dict[str, str]: # e.g. conf=p,correct=ok
-    "Roles and columns."
-    pairs = [part.partition('=') for part in text.split(',')]
-    if not all(eq and role.strip() and column.strip() for role, eq, column in pairs): raise argparse.ArgumentTypeError(f"expected ROLE=COLUMN[,ROLE=COLUMN…], got {text!r}")
-    return {role.strip(): column.strip() for role, _, column in pairs}
-
-def _reporting(parts, shared: argparse.ArgumentParser) -> None:
-    "The options of `plcal report`."
-    x = parts.add_parser('report', parents=[shared], help='one page on the answers in a log')
-    x.add_argument('logs', nargs='+', type=Path, metavar='LOG', help='a file or the folder of a run; with several, each is one model, and the others are compared with the first')
-    x.add_argument('-o', '--out', type=Path, action='append', metavar='FILE', help='.html, .json or .csv; may be given several times; default: report.html')
-    x.add_argument('--csv', type=Path, metavar='FILE', help='the numbers as a table, as well')
-    x.add_argument('--format', metavar='F', help='of the logs; default: by what is in them')
-    x.add_argument('--columns', type=_roles, default={}, metavar='ROLE=COLUMN[,…]', help='e.g. conf=p,correct=ok; roles: conf, correct, label, pred, logits, probs, uid, cluster')
-    x.add_argument('--cluster', metavar='COLUMN', help='what questions share, such as a subject or a passage: intervals resample it whole')
-    x.add_argument('--filter', metavar='F', help='which answers, where there are several to a question')
-    x.add_argument('--name', action='append', metavar='NAME', help='of a model, one for each log, in order')
-    x.add_argument('--skip-bad', action='store_true', help='leave out lines that cannot be read, and count them; default: stop at the first')
-    x.add_argument('--seed', type=int, default=0, help='of all draws; default: %(default)s')
 
 # %% ../../nbs/study/62_cli.ipynb #2a85e116
 def _report(a: argparse.Namespace) -> dict:
