@@ -57,7 +57,7 @@ def test_the_version():
     assert (p.returncode, p.stdout) == (0, f'plcal_study {cli.plcal_study.__version__}\n')
 
 # ---- options that every part knows ----------------------------------------------------------------------------------
-PARTS = (['doctor'], ['data', 'list'], ['data', 'get', 'x'], ['reproduce', 'plaut2024'], ['study'], ['run', 'q1', '--scale', 'smoke'], ['status'], ['extract', '--model', 'm', '--task', 'arc'])
+PARTS = (['doctor'], ['report', 'x'], ['data', 'list'], ['data', 'get', 'x'], ['reproduce', 'plaut2024'], ['study'], ['run', 'q1', '--scale', 'smoke'], ['status'], ['extract', '--model', 'm', '--task', 'arc'])
 
 @pytest.mark.parametrize('argv', PARTS, ids=' '.join)
 def test_common_options_stand_before_or_after(argv):
@@ -134,7 +134,7 @@ def bash(tmp_path_factory):
 @pytest.mark.parametrize('line, offered', [
     (['plcal', 'd'], ['doctor', 'data']), (['plcal', '--quiet', 'st'], ['study', 'status']), (['plcal', 'run', 'q'], list(cli.QUESTIONS)), (['plcal', 'run', 'q1', '--scale', 'la'], ['laptop']),
     (['plcal', 'data', 'get', ''], ['plaut2024']), (['plcal', 'extract', '--task', 'arc'], ['arc_challenge', 'arc_easy']), (['plcal', 'extract', '--prompt', 'f'], ['first']), (['plcal', 'run', 'q1', '--out', 'h'], ['here']),
-    (['plcal', 'extract', '--model', 'h'], ['here']), (['plcal', 'status', '--js'], ['--json'])], ids=lambda x: ' '.join(x))
+    (['plcal', 'extract', '--model', 'h'], ['here']), (['plcal', 'status', '--js'], ['--json']), (['plcal', 'report', 'p'], ['plcal.bash']), (['plcal', 'report', 'x', '--out', 'p'], ['plcal.bash'])], ids=lambda x: ' '.join(x))
 def test_bash_completes(bash, line, offered): assert [w for w in bash(*line) if w != 'fake'] == [w for w in offered if w != 'fake']
 
 @pytest.mark.parametrize('name, check', [('zsh', ['zsh', '-n']), ('tcsh', ['tcsh', '-n'])])
@@ -146,3 +146,18 @@ def test_other_shells_can_read_theirs(tmp_path, name, check):
 
 def test_an_unknown_shell_is_wrong_usage():
     assert shell('--print-completion', 'fish').returncode == 2
+
+# ---- what is not there is left out, and said ---------------------------------------------------------------------------
+def test_study_without_training_and_without_jupyter_ends_with_what_it_has(tmp_path, capsys, monkeypatch):
+    from plcal_study.study import figures, pages
+    def no_torch(a): raise ImportError(f"{a.question} trains models, and torch is missing; pip install 'plcal_study[lm]'")
+    def no_jupyter(*a): raise ImportError('pages are run with jupyter: pip install jupyter')
+    monkeypatch.setattr(cli, '_run', no_torch)
+    monkeypatch.setattr(pages, 'run_page', no_jupyter)
+    monkeypatch.setattr(figures, 'draw_all', lambda *a: None)
+    monkeypatch.setattr(pages, 'testbed_cohort', lambda f=pages.testbed_cohort: f(n=120))
+    monkeypatch.setattr(pages, 'make_records', lambda folder, *a, f=pages.make_records, **how: f(folder, *a, draws=50, nulls=100))
+    assert main(['study', '--testbed', '--out', str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "torch is missing; pip install 'plcal_study[lm]'; left out: q1, q2, q3, q4, q5, q7" in out.replace(', fake', '') and 'pip install jupyter; the pages are left out' in out
+    assert f'The results lie in {tmp_path}' in out and 'records/' in out

@@ -39,7 +39,7 @@ def test_without_the_extra_all_is_well_and_the_scales_are_priced(tmp_path):
     said = json.loads(p.stdout)
     assert p.returncode == said['exit'] == 0 and 'nothing is broken' in p.stderr
     found = {f['name']: f for f in said['findings']}
-    assert found['extra lm']['state'] == 'note' and 'torch is missing' in found['extra lm']['said'] and "plcal_study[lm]" in found['extra lm']['todo']
+    assert found['extra lm']['state'] == 'note' and found['extra lm']['said'].startswith('torch, ') and ' missing: models can be' in found['extra lm']['said'] and "plcal_study[lm]" in found['extra lm']['todo']
     assert found['GPU']['said'] == 'not asked for, as torch is missing' and found['the measuring floor']['state'] == 'ok'
     assert {(r['question'], r['scale']) for r in said['prices']} == {(q, s) for q in cli.QUESTIONS for s in doctor.SCALES} and all(r['seconds'] > 0 for r in said['prices'])
     assert all(f['todo'] for f in said['findings'] if f['state'] != 'ok') and not os.listdir(tmp_path), 'nothing is left'

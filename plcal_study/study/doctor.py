@@ -88,7 +88,7 @@ def installation() -> Iterator[Finding]:
     if have: yield Finding(part, 'needed', 'ok', ', '.join(f'{k} {v}' for k, v in have.items()), facts=have)
     for extra, cost in _EXTRAS.items():
         have, missing, old_ones = installed(needs(extra))
-        lack = [f'{m} is missing' for m in missing] + old_ones
+        lack = [f"{', '.join(missing)} missing"] * bool(missing) + old_ones
         if lack: yield Finding(part, f'extra {extra}', 'note', f"{', '.join(lack)}: {cost}", f"pip install 'plcal_study[{extra}]', or '.[{extra}]' in a checkout", facts=have)
         elif have: yield Finding(part, f'extra {extra}', 'ok', ', '.join(f'{k} {v}' for k, v in have.items()), facts=have)
     yield _floor()
