@@ -2,7 +2,9 @@
 import json, os, shutil, socket, sys, tempfile, threading, time
 from pathlib import Path
 
-os.environ.update(RAY_AUTH_MODE='disabled', RAY_USAGE_STATS_ENABLED='0', FAULTY_PAUSE='.4', RAY_raylet_start_wait_time_s='240', RAY_agent_register_timeout_ms='240000')
+temp = tempfile.mkdtemp(prefix='ray') # all that Ray writes
+os.mkdir(ray_home := os.path.join(temp, 'ray'))
+os.environ.update(RAY_TMPDIR=temp, RAY_AUTH_MODE='disabled', RAY_USAGE_STATS_ENABLED='0', FAULTY_PAUSE='.4', RAY_raylet_start_wait_time_s='240', RAY_agent_register_timeout_ms='240000')
 from ray._private import services
 from ray.cluster_utils import Cluster
 import faulty
@@ -10,7 +12,6 @@ from plcal_study.study import cluster as C
 
 diary, place = Path(sys.argv[1]) / 'diary.txt', sys.argv[2]
 os.environ['FAULTY_DIARY'] = str(diary)
-temp = tempfile.mkdtemp(prefix='ray')
 def free():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -28,7 +29,7 @@ def patient(*a, once=services.get_node, **k):
     raise late
 services.get_node = patient
 
-nodes = Cluster(initialize_head=True, head_node_args=own() | dict(temp_dir=temp, include_dashboard=False))
+nodes = Cluster(initialize_head=True, head_node_args=own() | dict(temp_dir=ray_home, include_dashboard=False))
 second = nodes.add_node(**own())
 said = {}
 
