@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import partial
 import argparse, importlib, importlib.util, itertools, json, math, os, sys, traceback, warnings
 import plcal_study
-from .runs import SCALES, clock, plan, run_grid, run_id, status, wall, workers_here
+from .runs import SCALES, Summary, clock, plan, run_grid, run_id, status, wall, workers_here
 from .tracking import Tracker, following, open_tracker
 if TYPE_CHECKING: # the other parts are loaded when they are used, so that `plcal --help` is quick
     from types import ModuleType
@@ -36,9 +36,11 @@ plcal: calibration of language models, measured and reproduced.
   plcal study                      run every page of the study: records, verdicts, figures, pages
   plcal run q1 --scale smoke       train the models of a question, as many at a time as this machine has cores or GPUs
   plcal status                     what is trained, what runs, what failed and why, what waits
+  plcal gather PLACE… --out DIR    bring what many machines have finished, each in its own folder or bucket, into one
 
 What `plcal run` has finished is kept; after an interruption, or a cell that failed, the same command goes on with
-what is left. Several machines may share the work: start the same command on each, with --out in a folder they share.
+what is left. Several machines may share the work: start the same command on each, with --out in a folder they share; or give
+each a share of its own (--shard 3/16, e.g. a job array of Slurm); or let a Ray cluster place the cells (--ray ADDRESS).
   --scale smoke    every path of the code, in seconds         --scale colab    small models of the hub, hours on one GPU
   --scale laptop   ten to thirty minutes, two cores, no GPU   --scale paper    the models, data and grids of the sources
 
@@ -142,17 +144,24 @@ def _parser() -> argparse.ArgumentParser:
 # %% ../../nbs/study/62_cli.ipynb #a77f1107
 QUESTIONS = {'q1': 'plcal_study.study.q1', 'q2': 'plcal_study.study.q2', 'q3': 'plcal_study.study.q3', 'q4': 'plcal_study.study.q4', 'q5': 'plcal_study.study.ladder', 'q7': 'plcal_study.study.q7'} # those that train models, and where each says how
 
+def _place(text: str) -> str | Path: return text if '://' in text else Path(text)
+
 def _training(parts, shared: argparse.ArgumentParser) -> None:
     "The options of `plcal run` and `plcal status`."
     run = parts.add_parser('run', parents=[shared], help='train the models of a question')
     run.add_argument('question', choices=list(QUESTIONS))
     run.add_argument('--scale', choices=SCALES, required=True, help='how much: see plcal --help')
-    run.add_argument('--out', type=Path, metavar='DIR', help='default: results/QUESTION-SCALE')
+    run.add_argument('--out', type=_place, metavar='DIR', help='default: results/QUESTION-SCALE; with --ray also an address, e.g. s3://bucket/q2')
     run.add_argument('--records', type=Path, metavar='DIR', help='where the tables go that the page reads; default: records in the folder of --out')
     run.add_argument('--dry-run', action='store_true', help='list each cell with its estimated cost, and do nothing')
     run.add_argument('--workers', type=int, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
     run.add_argument('--only', metavar='PART', help='one part of the grid; no records are written')
     run.add_argument('--track', metavar='TRACKER:PROJECT', help='also send each finished cell to trackio, wandb or mlflow, e.g. trackio:calibration')
+    run.add_argument('--shard', metavar='I/N', help='one of N shares of about equal cost, from 1; no records are written')
+    run.add_argument('--ray', metavar='ADDRESS', help="let a Ray cluster place the cells: its address, 'auto' or 'local'")
+    gather = parts.add_parser('gather', parents=[shared], help='bring the finished cells of many folders into one')
+    gather.add_argument('source', nargs='+', type=_place, metavar='PLACE', help='what was given to --out: a folder, or an address such as s3://bucket/q2')
+    gather.add_argument('--out', type=Path, required=True, metavar='DIR')
     parts.add_parser('status', parents=[shared], help='what is trained and what is not').add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='of one run, or of many; default: %(default)s')
 
 # %% ../../nbs/study/62_cli.ipynb #0cbf0482
@@ -367,30 +376,56 @@ def _run(a: argparse.Namespace) -> dict:
     "plcal run."
     with _data_at(a.data_dir): return _run_there(a)
 
+def _share(a: argparse.Namespace, q: ModuleType, runs: list) -> list: # of runs
+    "What this call has to do of a grid."
+    if a.shard is None: return runs
+    from plcal_study.study.shards import shard, shard_of
+    if share := shard(runs, *shard_of(a.shard), q.cost): return share
+    raise ValueError(f"share {a.shard} of {a.question} at scale {a.scale} is empty: there are {len(runs):,} cells; cut it into fewer shares")
+
+def _do(a: argparse.Namespace, q: ModuleType, share: list, runs: list, out: str | Path) -> Summary:
+    "Do it here, or on a cluster."
+    if a.ray is None and isinstance(out, str): raise ValueError(f"out is the address {out!r}, where only a cluster can write; give --ray, or a folder and then `plcal gather`")
+    if a.ray is None: return run_grid(share, q.work, out, a.workers, q.cost, progress=not a.quiet, whole=runs)
+    from plcal_study.study.cluster import run_on_ray
+    return run_on_ray(share, q.work, out if isinstance(out, str) else out.resolve(), a.ray, q.cost, progress=not a.quiet)
+
+def _gather(a: argparse.Namespace) -> dict:
+    "plcal gather."
+    from plcal_study.study.shards import gather
+    g = gather(a.source, a.out)
+    print(f'{len(g.came):,} cells came, {len(g.there):,} were there already, {len(g.refused):,} were refused')
+    for why in g.refused.values(): print(f'  {why}')
+    if not a.quiet: print(f"runs: {a.out / 'runs'}\n`plcal run QUESTION --scale SCALE --out {a.out}` does what is missing and writes the records")
+    return g._asdict() | dict(exit=int(bool(g.refused)))
+
+# %% ../../nbs/study/62_cli.ipynb #e74f69e7
 def _run_there(a: argparse.Namespace) -> dict:
     "plcal run, where the data folder is known."
     q, runs = _grid(a)
+    share = _share(a, q, runs)
     out, said = a.out or Path('results') / f'{a.question}-{a.scale}', dict(question=a.question, scale=a.scale)
     if a.dry_run:
-        _list(cells := plan(runs, q.cost), a.workers)
+        _list(cells := plan(share, q.cost), a.workers)
         return said | dict(cells=cells.to_dict('records'), workers=a.workers, seconds=cells.seconds.sum(), wall=wall(cells.seconds, a.workers))
     if missing := [m for m in _LM[:2] if importlib.util.find_spec(m) is None]: raise _without(a.question, missing[0])
     records, tracker = None, _tracker(a.track, out)
-    with following(tracker, [run_id(r) for r in runs]) if tracker else nullcontext(): summary = run_grid(runs, q.work, out, a.workers, q.cost, progress=not a.quiet)
+    with following(tracker, [run_id(r) for r in share]) if tracker else nullcontext(): summary = _do(a, q, share, runs, out)
     print(f'{a.question} at scale {a.scale}: {summary}')
-    if not a.quiet: print('runs:', out / 'runs')
+    if not a.quiet: print('runs:', f'{out}/runs')
     if summary.code: print(f'some cells failed, and the records do without them: see `plcal status --out {out}`; the same command tries them again')
-    if a.only is None:
+    if a.only is None and a.shard is None and isinstance(out, Path):
         from plcal_study.study.pages import write_trained
         records = write_trained(q, out, a.scale, a.records)
         if not a.quiet: print('records:', records or 'none, as no cell is done')
         if tracker and records: _send_verdicts(tracker, a, q.__name__.rpartition('.')[2], records)
     if tracker and not a.quiet: print(f'{tracker.target}: {len(tracker.sent)} sent')
-    return said | asdict(summary) | dict(exit=summary.code, runs=out / 'runs', records=records) | (dict(tracker=tracker.target, sent=tracker.sent, tracker_failed=tracker.failed) if tracker else {})
+    return said | asdict(summary) | dict(exit=summary.code, runs=f'{out}/runs', records=records) | (dict(tracker=tracker.target, sent=tracker.sent, tracker_failed=tracker.failed) if tracker else {})
 
-def _tracker(target: str | None, out: Path) -> Tracker | None:
+def _tracker(target: str | None, out: str | Path) -> Tracker | None:
     "Opened before any work, so that a fault of it costs nothing."
     if target is None: return None
+    if isinstance(out, str): raise ValueError(f"track needs a folder to read finished cells from, got the address {out!r}; leave --track out, or give --out a folder")
     return Tracker(target, out, open_tracker(target))
 
 def _send_verdicts(tracker: Tracker, a: argparse.Namespace, module: str, records: Path) -> None:
@@ -548,7 +583,7 @@ def main(
 ) -> int:                              # exit status
     "The `plcal` command; its exit statuses stand in `MANUAL`."
     a = _parser().parse_args(argv)
-    parts: dict[str, Callable] = dict(data=_data, doctor=_doctor, extract=_extract, report=_report, reproduce=_reproduce, study=_study, run=_run, status=_status)
+    parts: dict[str, Callable] = dict(data=_data, doctor=_doctor, extract=_extract, gather=_gather, report=_report, reproduce=_reproduce, study=_study, run=_run, status=_status)
     try:
         with _manners(a): said = dict(parts[a.command](a) or {})
         code = said.pop('exit', 0)

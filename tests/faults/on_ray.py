@@ -2,15 +2,15 @@
 import json, os, shutil, socket, sys, tempfile, threading, time
 from pathlib import Path
 
-os.environ.update(RAY_AUTH_MODE='disabled', RAY_USAGE_STATS_ENABLED='0', FAULTY_PAUSE='.4', RAY_raylet_start_wait_time_s='240', RAY_agent_register_timeout_ms='240000')
-from ray._private import services
+temp = tempfile.mkdtemp(prefix='ray') # all that Ray writes
+os.mkdir(ray_home := os.path.join(temp, 'ray'))
+os.environ.update(RAY_TMPDIR=temp, RAY_AUTH_MODE='disabled', RAY_USAGE_STATS_ENABLED='0', FAULTY_PAUSE='.4')
 from ray.cluster_utils import Cluster
 import faulty
 from plcal_study.study import cluster as C
 
 diary, place = Path(sys.argv[1]) / 'diary.txt', sys.argv[2]
 os.environ['FAULTY_DIARY'] = str(diary)
-temp = tempfile.mkdtemp(prefix='ray')
 def free():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -20,16 +20,15 @@ def own():
     "A node of one core; its ports are said, since otherwise it waits for a helper to choose them, and on a busy machine not long enough."
     return dict(num_cpus=1, object_store_memory=80 * 2**20) | {k: free() for k in ('metrics_agent_port', 'metrics_export_port', 'dashboard_agent_listen_port', 'runtime_env_agent_port')}
 
-def patient(*a, once=services.get_node, **k):
-    "Ray gives a node half a minute to start, which is short on a busy machine."
-    for _ in range(9):
-        try: return once(*a, **k)
-        except RuntimeError as e: late = e
-    raise late
-services.get_node = patient
+def started(make):
+    "Ray gives the helpers of a node a quarter of a minute to start, which is short on a busy machine: so try again."
+    for _ in range(5):
+        try: return make()
+        except Exception as e: print('a node of Ray did not start:', e, file=sys.stderr)
+    sys.exit(77)
 
-nodes = Cluster(initialize_head=True, head_node_args=own() | dict(temp_dir=temp, include_dashboard=False))
-second = nodes.add_node(**own())
+nodes = started(lambda: Cluster(initialize_head=True, head_node_args=own() | dict(temp_dir=ray_home, include_dashboard=False)))
+second = started(lambda: nodes.add_node(**own()))
 said = {}
 
 def kill():

@@ -16,6 +16,7 @@ def test_a_node_that_is_killed_loses_nothing(tmp_path, kind):
     run_grid(grid, faulty.work, tmp_path / 'undisturbed', progress=False)
     env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(HERE), *sys.path]), PYTHONWARNINGS='ignore')
     p = subprocess.run([sys.executable, str(HERE / 'on_ray.py'), str(tmp_path), str(out) if kind == 'folder' else f'file://{out}'], env=env, capture_output=True, text=True, timeout=500)
+    if p.returncode == 77: pytest.skip('no node of Ray has started in five tries; this machine is too busy')
     assert p.returncode == 0, p.stderr
     said = json.loads(p.stdout.splitlines()[-1])
     ids = {run_id(r) for r in grid}
