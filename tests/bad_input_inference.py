@@ -1,7 +1,7 @@
 "What goes wrong in inference, and what is said."
 import numpy as np
 import pandas as pd
-from plcal_study.measure.inference import (answer, auroc_interval, bh, delong, detectable_correlation, holm, kendall, leave_one_out, mann_whitney,
+from plcal_study.measure.inference import (answer, augrc_interval, auroc_interval, aurc_interval, bh, delong, detectable_correlation, holm, kendall, leave_one_out, mann_whitney,
     mcnemar, mean_difference, mixed_model, n_for_mean, pearson, power_correlation, power_mean, resampled_mean, spearman, tost)
 
 S, C = np.array([.9, .8, .3, .4, .7, .2]), np.array([1, 1, 0, 0, 1, 0])
@@ -11,6 +11,11 @@ DF = pd.DataFrame(dict(y=np.sin(np.arange(24)), x=np.arange(24) // 4, z=2 * (np.
 HOLE = DF.assign(x=DF.x.where(DF.x != 2))
 
 CASES = [
+    ('area, all right', lambda: aurc_interval(S, np.ones(6)), ValueError, 'right and wrong answers, got only True'),
+    ('area, all wrong', lambda: augrc_interval(S, np.zeros(6)), ValueError, 'right and wrong answers, got only False'),
+    ('area, NaN', lambda: augrc_interval([.1, np.nan], [1, 0]), ValueError, 'score must be finite'),
+    ('area, one cluster', lambda: aurc_interval(S, C, ['a'] * 6), ValueError, 'at least 2 clusters are needed, got 1'),
+    ('area, level', lambda: aurc_interval(S, C, level=95), ValueError, 'level must lie between 0 and 1'),
     ('all right', lambda: auroc_interval(S, np.ones(6)), ValueError, 'got 6 right and 0 wrong'),
     ('all wrong', lambda: mann_whitney(S, np.zeros(6)), ValueError, 'got 0 right and 6 wrong'),
     ('NaN score', lambda: auroc_interval([.1, np.nan], [1, 0]), ValueError, 'score must be finite, got nan in row 1'),

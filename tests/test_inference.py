@@ -16,7 +16,8 @@ from statsmodels.stats.weightstats import ttost_paired
 import statsmodels.api as sm
 import statsmodels.regression.mixed_linear_model as mlm
 from plcal_study.measure import inference
-from plcal_study.measure.inference import (correlation_difference, Test, answer, auroc_interval, bh, delong, detectable_correlation, holm, kendall, leave_one_out,
+from plcal_study.measure.metrics import augrc, aurc
+from plcal_study.measure.inference import (correlation_difference, Test, answer, augrc_interval, auroc_interval, aurc_interval, bh, delong, detectable_correlation, holm, kendall, leave_one_out,
     mann_whitney, mcnemar, mean_difference, mixed_model, n_for_mean, pearson, power_correlation, power_mean, spearman, tost)
 
 GOLDEN = json.loads((Path(__file__).parent / 'golden.json').read_text())
@@ -526,3 +527,41 @@ def test_ties_widen_the_interval_of_kendall_as_the_enumeration_of_all_orders_say
     assert _tied(plain, plain) == pytest.approx(1) and _tied(x, y) == pytest.approx(spread(x, y) / spread(plain, plain))
     t = kendall(x, y)
     assert np.arctanh(t.hi) - np.arctanh(t.lo) == pytest.approx(2 * 1.959964 * np.sqrt(.437) * _tied(x, y), rel=1e-6)
+
+
+# ---- areas under risk–coverage curves -------------------------------------------------------------------------------
+def jackknife(area, score, correct, unit):
+    "Standard error by leaving out one unit at a time."
+    left = np.array([area(score[unit != u], correct[unit != u]) for u in np.unique(unit)])
+    return float(np.sqrt(((left - left.mean())**2).sum() * (len(left) - 1) / len(left)))
+
+@pytest.mark.parametrize('interval, area', [(aurc_interval, aurc), (augrc_interval, augrc)])
+@pytest.mark.parametrize('digits', [6, 1])
+@pytest.mark.parametrize('of', [1, 4])
+def test_area_intervals_are_those_of_the_jackknife(interval, area, digits, of):
+    "A slow twin: with and without ties, with and without clusters."
+    rng = np.random.default_rng(2)
+    score = np.round(rng.beta(4, 1.5, 400), digits)
+    correct, unit = rng.random(400) < score, np.arange(400) // of
+    got = interval(score, correct, None if of == 1 else unit)
+    se = math.log(got.hi / got.lo) / 2 / stats.t.ppf(.975, got.clusters - 1) * got.estimate
+    assert got.estimate == area(score, correct) and got.lo < got.estimate < got.hi and got.clusters == 400 // of
+    assert se == pytest.approx(jackknife(area, score, correct, unit), rel=.06)
+
+@pytest.mark.parametrize('interval, area', [(aurc_interval, aurc), (augrc_interval, augrc)])
+def test_area_intervals_hold_the_truth(interval, area):
+    rng = np.random.default_rng(3)
+    big = rng.beta(4, 1, 400_000)
+    truth, held = area(big, rng.random(len(big)) < big), 0
+    for _ in range(300):
+        score = rng.beta(4, 1, 200)
+        got = interval(score, rng.random(200) < score)
+        held += got.lo <= truth <= got.hi
+    assert .9 <= held / 300 <= .985
+
+def test_influences_of_areas_sum_to_nothing_and_ignore_order():
+    rng = np.random.default_rng(4)
+    score, wrong, order = np.round(rng.random(60), 1), rng.random(60) < .3, rng.permutation(60)
+    for f, g in zip(inference._area_influence(score, wrong), inference._area_influence(score[order], wrong[order]), strict=True):
+        assert abs(f().sum()) < 1e-12
+        np.testing.assert_allclose(f()[order], g(), atol=1e-12)

@@ -238,7 +238,7 @@ def test_hostile_text_stays_text():
     p = asked(120, clusters=None)
     cluster = np.array([HOSTILE + str(i % 3) for i in range(120)])
     q = from_logits(p.logits, p.label, meta=dict(model=HOSTILE, file=HOSTILE, read=dict(format=HOSTILE, conf=HOSTILE)), cluster=cluster)
-    page = Tags((html := report(q, from_logits(p.logits * .5, p.label, meta=dict(model=HOSTILE, task=HOSTILE), cluster=cluster)).html()))
+    page = Tags(html := report(q, from_logits(p.logits * .5, p.label, meta=dict(model=HOSTILE, task=HOSTILE), cluster=cluster)).html())
     assert not any(tag in ('img', 'b', 'iframe') for tag, _ in page.seen) and not any(k.startswith('on') for _, a in page.seen for k in a)
     assert [tag for tag, _ in page.seen].count('script') == 2 and HOSTILE in page.text and 'onerror=alert(1)>' not in html
     assert json.loads(re.search(r'id="thresholds">(.*?)</script>', html)[1])[0]['name'].startswith(HOSTILE)

@@ -190,10 +190,13 @@ def summary(
 # %% ../../nbs/study/57_report_numbers.ipynb #e2ed424c
 RISKS, DELTA = (.01, .05, .1, .2), .1 # promised shares of wrong answers, and the chance that one promise is broken
 
-def _certified(m: Model, risk: float, least: float) -> dict:
-    "A threshold with a promise: its coverage, and the wrong among the answered, on the questions that tested it."
+def _halves(m: Model) -> tuple[np.ndarray, np.ndarray]: # row numbers: those that place the thresholds, those that test them
+    "A fifth of the questions and the others, at random."
     order = np.random.default_rng([m.seed, 5]).permutation(len(m.p))
-    grid_rows, test = order[:len(order) // 5], order[len(order) // 5:]
+    return order[:len(order) // 5], order[len(order) // 5:]
+
+def _certified(m: Model, risk: float, least: float, grid_rows: np.ndarray, test: np.ndarray) -> dict:
+    "A threshold with a promise: its coverage, and the wrong among the answered, on the questions that tested it."
     if not len(grid_rows): raise ValueError('fewer than 5 questions: nothing can be promised')
     grid = grid_certified(m.p.conf[grid_rows], len(test), risk, DELTA)
     c = certify_threshold(m.p.conf[test], m.p.correct[test], grid, risk, DELTA)
@@ -201,10 +204,10 @@ def _certified(m: Model, risk: float, least: float) -> dict:
     lo, hi = wilson(c.wrong, c.answered)
     return dict(estimate=c.threshold, coverage=c.answered / len(test), risk=c.wrong / c.answered, lo=float(lo), hi=float(hi), answered=c.answered, p=c.p, n=len(test))
 
-def _promise(m: Model, risk: float) -> list[dict]:
+def _promise(m: Model, risk: float, grid_rows: np.ndarray, test: np.ndarray) -> list[dict]:
     "The lines of one target."
     how: dict[str, Any] = dict(group=f'{risk:.0%}', resampled='questions', method=f'Learn-then-Test, fixed sequence, delta {DELTA:g}')
-    try: c = _certified(m, risk, math.ceil(math.log(DELTA) / math.log1p(-risk)))
+    try: c = _certified(m, risk, math.ceil(math.log(DELTA) / math.log1p(-risk)), grid_rows, test)
     except ValueError as e: return [_line('abstention', m, 'certified_threshold', dict, **how | dict(note=str(e)))]
     how['n'] = c['n']
     return [_line('abstention', m, 'certified_threshold', dict, dict(estimate=c['estimate'], p=c['p']), **how),
@@ -215,7 +218,8 @@ def abstention(
     m: Model,      # gets the lines, and the curve of risk
 ) -> None:
     "Certified thresholds, and every threshold with coverage, errors and the interval of accuracy among the answered."
-    for risk in RISKS: m.lines.extend(_promise(m, risk))
+    rows = _halves(m)
+    for risk in RISKS: m.lines.extend(_promise(m, risk, *rows))
     m.curves['sweep'] = _sweep(m)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #340409ba
@@ -301,7 +305,7 @@ def groups(
 def _repaired(m: Model, name: str, before: dict[str, np.ndarray], q: Predictions) -> tuple[list[dict], list[dict]]: # scores after; changes
     "One method, judged."
     def line(measure, f, *args, **known): return _line('repair', m, measure, f, *args, group=name, **known)
-    after, null = _losses(q), ece_null(q.conf, q.correct, draws=null_draws(len(q)), seed=m.seed)
+    after, null = _losses(q), ece_null(q.conf, q.correct, draws=null_draws(len(q), 5e7), seed=m.seed)
     shared = [s for s in before if s in after]
     lines = [line('ece15', _by_null, ece(q.conf, q.correct), null.draws, 'plug-in', resampled='grades'), line('conf_gap', _mean, q.conf - q.correct, m.codes, null=0.),
              line('auroc', auroc_interval, q.conf, q.correct, m.codes, null=.5)]
@@ -315,7 +319,8 @@ def repair(
     slim = replace(m.p, uid=np.arange(len(m.p)), scores={}, cluster=m.codes, meta={})
     before = _losses(slim)
     for name, fit in (('temperature', fit_temperature), ('isotonic', fit_isotonic)):
-        try: q = cross_fit(slim, fit, min(5, units), m.seed)
+        p = slim if name == 'temperature' else replace(slim, logits=None, label=None)
+        try: q = cross_fit(p, fit, min(5, units), m.seed)
         except ValueError as e: m.lines.append(_line('repair', m, 'brier_top', dict, group=name, note=str(e)))
         else:
             lines, changes = _repaired(m, name, before, q)
