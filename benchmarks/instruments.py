@@ -26,12 +26,12 @@ def table(file, keys, todo, make, bar):
 
 if __name__ == '__main__':
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument('--draws', type=int, default=1000, help='data sets of a cell of middling cost (default 1000: about 20 minutes of one core)')
+    ask.add_argument('--draws', type=int, default=500, help='data sets of a cell of middling cost (default 500: about 15 minutes of one core)')
     ask.add_argument('--out', type=Path, default=Path(__file__).parents[1] / 'data' / 'records')
     said = ask.parse_args()
     trials, biases = [c._asdict() for c in cells(said.draws)], [d | dict(clustered=int(d['clustered'])) for d in bias_cells(said.draws)]
     start = time.process_time()
-    with tqdm(total=len(trials) + len(biases), unit='cell') as bar:
+    with tqdm(total=len(trials) + len(biases), mininterval=5, unit='cell') as bar:
         table(said.out / 'instruments_trials.csv', Cell._fields, trials, lambda c: trial_row(Cell(**c)), bar)
         table(said.out / 'instruments_bias.csv', ('conf', 'how', 'n', 'clustered', 'draws'), biases, lambda d: bias_row(**d | dict(clustered=bool(d['clustered']))), bar)
     about = dict(date=str(date.today()), draws=said.draws, cells=len(trials), bias_cells=len(biases), processor_seconds_of_the_last_sitting=round(time.process_time() - start),

@@ -341,6 +341,26 @@ def test_null_of_certain_answers_is_zero():
     null = ece_null([0., 1., 1.], [0, 1, 1], draws=50)
     assert null.mean == 0 and null.p == 1 and ece_null([0., 1., 1.], [0, 1, 0], draws=50).p == pytest.approx(1 / 51)
 
+@pytest.mark.parametrize('metric', [ece, ece_mass])
+def test_null_of_clusters_is_the_enumeration_of_their_signs(metric):
+    conf, correct = drawn(12)
+    cluster = np.array(list('aabbccaabbcc'))
+    ids = bin_ids(conf, 3) if metric is ece else mass_ids(conf, 3)
+    ways = [np.abs(np.bincount(ids, np.where(cluster == 'a', a, np.where(cluster == 'b', b, c)) * (correct - conf))).sum() / 12 for a, b, c in itertools.product([-1, 1], repeat=3)]
+    null = ece_null(conf, correct, bins=3, draws=4000, metric=metric, cluster=cluster)
+    assert set(null.draws.round(9)) == set(np.round(ways, 9)) and null.mean == pytest.approx(np.mean(ways), abs=.01)
+    assert null.p == pytest.approx(np.mean(np.array(ways) >= metric(conf, correct, 3) - 1e-12), abs=.03)
+
+def test_null_of_clusters_holds_its_level_where_the_independent_one_does_not():
+    told, untold = [], []
+    for seed in range(300):
+        rng = np.random.default_rng([seed, 8])
+        conf, shared = rng.uniform(.3, .9, 400), np.repeat(rng.random(20), 20)
+        correct = np.where(rng.random(400) < .5, shared, rng.random(400)) < conf
+        cluster = np.repeat(np.arange(20), 20)
+        told.append(ece_null(conf, correct, draws=99, seed=seed, cluster=cluster).p); untold.append(ece_null(conf, correct, draws=99, seed=seed).p)
+    assert np.mean(np.array(told) <= .05) < .1 < .15 < np.mean(np.array(untold) <= .05)
+
 def test_p_value_is_fair():
     "Of calibrated models no more than a share a is found miscalibrated at level a."
     rng = np.random.default_rng(11)

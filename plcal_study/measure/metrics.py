@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 import numpy as np
-import scipy # scipy.fft and scipy.optimize load when they are first used
+import scipy # scipy.fft, scipy.sparse and scipy.optimize load when they are first used
 from scipy.special import logsumexp, ndtri, xlogy
 from .predictions import check_logits, check_pairs, check_scores
 
@@ -95,11 +95,7 @@ def ece(
     bins: int = 15,        # equal-width bins
     closed: str = 'right', # as in `bin_ids`
 ) -> float:                # in [0, 1], 0 is best; biased upwards, see `ece_null`
-    """Expected calibration error of the top label, equal-width bins (Naeini et al. 2015; Guo et al. 2017).
-
-    >>> ece(conf=[.9, .9, .6, .6], correct=[1, 0, 1, 1]) # two bins, each 0.4 from its share of right answers
-    0.4
-    """
+    "Expected calibration error of the top label, equal-width bins (Naeini et al. 2015; Guo et al. 2017)."
     conf, correct = _pairs(conf, correct)
     edges = _edges(conf, bins := _count(bins), closed)
     gap = np.zeros(bins)
@@ -302,18 +298,17 @@ def ece_null(
     draws: int = 1000,                 # calibrated models to draw
     seed: int = 0,                     # of the draws
     metric: Callable = ece,            # `ece`, `ece_mass`, or any f(conf, correct) of which more is worse
+    cluster=None,                      # (n,) names of what questions share; then for `ece` and `ece_mass`, with `correct`. None: grades independent of each other
 ) -> EceNull:
-    """Null distribution of a calibration error under perfect calibration, and its p-value (Broecker & Smith 2007).
-
-    >>> null = ece_null(conf=[.9, .9, .6, .6], correct=[1, 0, 1, 1])
-    >>> print(f'an ECE of 0.40 is nothing here: calibrated models have {null.mean:.2f} on average, p = {null.p:.2f}')
-    an ECE of 0.40 is nothing here: calibrated models have 0.22 on average, p = 0.10
-    """
+    "Null distribution of a calibration error under perfect calibration, and its p-value (Broecker & Smith 2007); for clusters by their random signs."
     conf, hit = _pairs(conf, np.zeros(np.shape(conf), bool) if correct is None else correct)
     if not (isinstance(draws, (int, np.integer)) and draws >= 1):
         raise ValueError(f"draws must be a whole number of at least 1, got {draws!r}")
     rng = np.random.default_rng([seed, 0])
-    if metric in (ece, ece_mass):
+    if cluster is not None:
+        if correct is None or metric not in (ece, ece_mass): raise ValueError("cluster needs correct, and `ece` or `ece_mass` as metric: the null is made of the clusters' own residuals")
+        null, metric = _signed_sums(hit - conf.astype(float), bin_ids(conf, bins) if metric is ece else mass_ids(conf, bins), cluster, draws, rng), partial(metric, bins=bins)
+    elif metric in (ece, ece_mass):
         null = _null_sums(conf, bin_ids(conf, bins) if metric is ece else mass_ids(conf, bins), draws, rng)
         metric = partial(metric, bins=bins)
     else: null = np.array([metric(conf, rng.random(len(conf)) < conf) for _ in range(draws)])
@@ -332,6 +327,18 @@ def _null_sums(conf: np.ndarray, ids: np.ndarray, draws: int, rng: np.random.Gen
         hit = rng.random((min(step, draws - i), len(conf)), np.float32) < chance
         null[i:i+step] = np.abs(np.add.reduceat(hit, starts, axis=1, dtype=np.int32) - total).sum(1)
     return null / len(conf)
+
+# %% ../../nbs/measure/01_metrics.ipynb #cebce705
+def _signed_sums(r: np.ndarray, ids: np.ndarray, cluster, draws: int, rng: np.random.Generator) -> np.ndarray: # (draws,) ECE
+    "ECE when each cluster's residuals keep or change their sign at random."
+    cluster = np.asarray(cluster)
+    if cluster.shape != r.shape: raise ValueError(f"cluster must have shape {r.shape}, one for each row, got {cluster.shape}")
+    if cluster.dtype.kind not in 'iuUS' and any(c is None or c != c for c in cluster.tolist()): raise ValueError("cluster has a missing value; give it a name of its own")
+    names, unit = np.unique(cluster.astype(str) if cluster.dtype.kind == 'O' else cluster, return_inverse=True)
+    if len(names) < 2: raise ValueError(f"cluster must name at least 2 clusters, got {len(names)}; one says nothing of the spread")
+    sums, null, step = scipy.sparse.csr_array((r, (ids, unit)), shape=(ids.max() + 1, len(names))), np.empty(draws), max(1, 2**20 // len(names))
+    for i in range(0, draws, step): null[i:i+step] = np.abs(sums @ rng.choice([-1., 1.], (len(names), min(step, draws - i)))).sum(0)
+    return null / len(r)
 
 # %% ../../nbs/measure/01_metrics.ipynb #f5f5b924
 def _truths(conf, p_correct) -> tuple[np.ndarray, np.ndarray]: # (n,) float64 each
@@ -379,11 +386,7 @@ def auroc(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1; both must occur
 ) -> float:              # in [0, 1], 1 is best, 1/2 is chance
-    """Area under the ROC curve for right against wrong, exact with ties; raises `ValueError` if all are right or all wrong.
-
-    >>> auroc(score=[.9, .5, .5], correct=[1, 1, 0]) # one pair in the right order, one tied
-    0.75
-    """
+    "Area under the ROC curve for right against wrong, exact with ties; raises `ValueError` if all are right or all wrong."
     score, correct = check_scores(score, correct)
     right, wrong = np.sort(score[correct]), np.sort(score[~correct])
     if not (len(right) and len(wrong)):
@@ -498,11 +501,7 @@ def brier_top(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
 ) -> float:              # in [0, 1], 0 is best
-    """Brier score of the top label, the mean squared gap; compare models only where they give the same answers.
-
-    >>> round(brier_top(conf=[.9, .6], correct=[1, 0]), 3)
-    0.185
-    """
+    "Brier score of the top label, the mean squared gap; compare models only where they give the same answers."
     conf, correct = _pairs(conf, correct)
     return float((np.subtract(conf, correct, dtype=float) ** 2).mean())
 

@@ -27,7 +27,7 @@ from .rating import krippendorff_alpha
 
 # %% auto #0
 __all__ = ['CONFIDENCES', 'MISCALIBRATIONS', 'TRUTHS', 'ESTIMATORS', 'Instrument', 'INSTRUMENTS', 'Population', 'population',
-           'sample', 'bias_row', 'Trial', 'Cell', 'Pair', 'cells', 'bias_cells', 'trial_row']
+           'sample', 'bias_row', 'Trial', 'Cell', 'Pair', 'cells', 'bias_cells', 'trial_row', 'audit']
 
 # %% ../../nbs/study/59_instruments.ipynb #51e68357
 _QUESTIONS = 2**16 # in a population
@@ -219,10 +219,10 @@ def _promise(rng, case, effect, n, clustered): # rejected: the promise of a risk
     kept = pop.conf >= t
     return Trial(t, p=0. if kept.any() and (1 - pop.p[kept]).mean() > .1 else 1.)
 
-def _null(metric: Callable) -> Instrument:
+def _null(metric: Callable, told: bool = False) -> Instrument: # told: of the clusters
     def trial(rng, case, effect, n, clustered):
         c, y, of = sample(rng, population(*case.split(', ')), n, bool(clustered))
-        e = ece_null(c, y, draws=99 if metric is smece else 199, seed=int(rng.integers(2**31)), metric=metric)
+        e = ece_null(c, y, draws=99 if metric is smece else 199, seed=int(rng.integers(2**31)), metric=metric, cluster=of if told else None)
         return Trial(metric(c, y), p=e.p)
     return trial
 
@@ -392,7 +392,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     'ece_interval': _of_one('ece15', lambda c, y, of, seed: ece_interval(c, y, cluster=of, draws=400, seed=seed)),
     'bootstrap ece': _of_one('ece15', _boot(ece, _c, _y, draws=400)), 'bootstrap ece, basic': _of_one('ece15', _boot(ece, _c, _y, draws=400, method='basic')),
     'fit_temperature': _temperature, 'certify_threshold': _promise, 'mann_whitney': _ranks,
-    'ece_null ece15': _null(ece), 'ece_null ece_mass15': _null(ece_mass), 'ece_null smece': _null(smece),
+    'ece_null ece15': _null(ece), 'ece_null ece_mass15': _null(ece_mass), 'ece_null smece': _null(smece), 'ece_null ece15, cluster=': _null(ece, True),
     'mean_difference': _of_two('brier', lambda t, seed: mean_difference(_squares(t.a), _squares(t.b), t.cluster)),
     'bootstrap_diff': _of_two('brier', lambda t, seed: bootstrap_diff(brier_top, t.a, t.b, cluster=t.cluster, seed=seed)),
     'permutation_test brier_top': _of_two('brier', lambda t, seed: permutation_test(brier_top, t.a, t.b, t.cluster, 999, seed)),
@@ -417,64 +417,66 @@ _FOUR = [*_SOME, 'bf16, none', 'two, shifted']
 
 def _grid_one(d: int) -> Iterator[Cell]:
     "Instruments that look at one model."
-    yield from _each(['wilson'], ['spread, none', 'peaked, none'], (30, 100, 1000), draws=2 * d)
+    yield from _each(['wilson'], ['spread, none', 'peaked, none'], (30, 100, 1000), draws=4 * d)
     yield from _each(['reliability'], ['spread, none', 'peaked, none', 'bf16, none'], (300, 3000), draws=d / 2)
     yield from _each(['corp_curve'], ['spread, none', 'peaked, none', 'bf16, none'], (300, 3000), draws=d / 20)
     means = ['bootstrap brier_top', 'bootstrap NLL']
-    yield from _each(means, _SOME, (30, 100, 300), draws=d)
-    yield from _each(means, _SOME, (200, 1000), clustered=(1,), draws=d)
+    yield from _each(means, _SOME, (30, 100, 300), draws=d * .8)
+    yield from _each(means, _SOME, (200, 1000), clustered=(1,), draws=d * .8)
     yield from _each(['bootstrap accuracy'], _SOME[1:], (100,), draws=d)
     yield from _each(['bootstrap auroc', 'bootstrap auroc, BCa'], _SOME, (100,), draws=d)
     yield from _each(['bootstrap auroc'], _SOME, (1000,), clustered=(1,), draws=d)
-    yield from _each(['auroc_interval'], _FOUR, (100, 300, 1000), clustered=(0, 1), draws=d)
-    ece_ = ['spread, none', 'spread, .01', 'spread, .03', 'spread, .1', 'peaked, none', 'peaked, .03', 'bf16, .03', 'two, .03']
-    yield from _each(['ece_interval'], ece_, (300, 1000), draws=d * .6)
-    yield from _each(['ece_interval'], ['spread, none', 'spread, .03'], (400, 2000), clustered=(1,), draws=d * .6)
+    yield from _each(['auroc_interval'], _FOUR, (100, 300, 1000), clustered=(0, 1), draws=2 * d)
+    ece_ = ['spread, none', 'spread, .01', 'spread, .03', 'spread, .1', 'peaked, .03', 'bf16, .03']
+    yield from _each(['ece_interval'], ece_, (300, 1000), draws=d * .8)
+    yield from _each(['ece_interval'], ['spread, none', 'spread, .03'], (400, 2000), clustered=(1,), draws=d * .8)
     yield from _each(['bootstrap ece', 'bootstrap ece, basic'], ['spread, none', 'spread, .03', 'spread, .1'], (300,), draws=d / 2)
     yield from _each(['bootstrap ece'], ['spread, .03'], (1000,), draws=d / 2)
     yield from _each(['fit_temperature'], ['conf'], (100, 300, 1000), (.0, .5), (0, 1), d)
-    yield from _each(['certify_threshold'], ['spread, none', *_FOUR], (100, 1000), clustered=(0, 1), draws=d * .6)
+    yield from _each(['certify_threshold'], ['spread, none', *_FOUR], (100, 1000), draws=d)
+    yield from _each(['certify_threshold'], _FOUR[:2], (1000,), clustered=(1,), draws=d)
 
 # %% ../../nbs/study/59_instruments.ipynb #6ff56707
 def _grid_tests(d: int) -> Iterator[Cell]:
     "Tests on one model and on two, under the null and beside it."
     calibrated = [f'{c}, none' for c in CONFIDENCES]
-    yield from _each(['ece_null ece15', 'ece_null ece_mass15'], calibrated, (100, 1000), draws=d)
+    yield from _each(['ece_null ece15', 'ece_null ece_mass15'], calibrated, (100, 1000), draws=2 * d)
     yield from _each(['ece_null smece'], ['spread, none'], (100,), draws=d / 4)
     yield from _each(['ece_null ece15'], ['spread, none', 'peaked, none'], (400, 2000), clustered=(1,), draws=d)
+    yield from _each(['ece_null ece15, cluster='], ['spread, none', 'peaked, none'], (200, 400, 2000), clustered=(1,), draws=2 * d)
     for e in ('.01', '.03', '.1'):
-        yield from _each(['ece_null ece15', 'ece_null ece_mass15'], [f'spread, {e}', f'peaked, {e}'], (100, 300, 1000, 3000), (float(e),), draws=d / 4)
-    yield from _each(['mann_whitney'], ['normal', 'ties'], (30, 100, 300), (0, .5), draws=d)
+        yield from _each(['ece_null ece15', 'ece_null ece_mass15'], [f'spread, {e}'], (100, 300, 1000, 3000), (float(e),), draws=d * .4)
+    yield from _each(['mann_whitney'], ['normal', 'ties'], (30, 100, 300), (0, .5), draws=2 * d)
     quick = ['mean_difference', 'delong']
-    yield from _each(quick, _SOME, (100, 300, 1000), clustered=(0, 1), draws=d)
+    yield from _each(quick, _SOME, (100, 300, 1000), clustered=(0, 1), draws=2 * d)
     yield from _each(quick, _SOME, (100, 300, 1000), (.1, .2, .3), draws=d)
     yield from _each(quick, _SOME, (100, 300, 1000), (.3,), (1,), draws=d)
     yield from _each(['mcnemar'], _SOME[:1], (100, 300, 1000), (0, .02, .05, .1), draws=d)
     yield from _each(['delong, 3 models'], ['spread, none'], (100, 1000), (0, .3), (0, 1), d)
-    yield from _each(['bootstrap_diff'], _SOME, (100,), (0, .3), draws=d * .6)
+    yield from _each(['bootstrap_diff'], _SOME, (100,), (0, .3), draws=d)
     yield from _each(['bootstrap_diff'], _SOME[:1], (300, 1000), (0,), (1,), draws=d)
     yield from _each(['permutation_test brier_top'], _SOME, (100, 300), clustered=(0, 1), draws=d)
     yield from _each(['permutation_test brier_top'], _SOME[:1], (100, 300), (.1, .2, .3), draws=d / 2)
-    yield from _each(['permutation_test auroc'], _SOME[:1], (100,), draws=d / 2)
+    yield from _each(['permutation_test auroc'], _SOME[:1], (100,), draws=d * .4)
 
 def _grid_few(d: int) -> Iterator[Cell]:
     "Few models, folds, raters, families and verdicts."
     three = ['pearson', 'spearman', 'kendall']
-    yield from _each(three, ['normal'], (10, 15, 50), (0, .3, .5, .8), draws=d)
-    yield from _each(three, ['skewed', 'ties'], (10, 15, 50), draws=d)
-    yield from _each(three[1:], ['skewed'], (10, 15, 50), (.5,), draws=d)
-    yield from _each(['correlation_difference'], ['normal'], (15, 50), (0, .3), draws=d)
-    yield from _each(['mean_difference, few'], ['normal', 'skewed'], (3, 5, 10, 30), (0, .5), draws=2 * d)
-    yield from _each(['mixed_model'], ['between models', 'within models'], (8, 15), draws=d * .3)
-    yield from _each(['krippendorff_alpha'], ['ordinal'], (20, 60), draws=d * .3)
+    yield from _each(three, ['normal'], (10, 15, 50), (0, .3, .5, .8), draws=2 * d)
+    yield from _each(three, ['skewed', 'ties'], (10, 15, 50), draws=2 * d)
+    yield from _each(three[1:], ['skewed'], (10, 15, 50), (.5,), draws=2 * d)
+    yield from _each(['correlation_difference'], ['normal'], (15, 50), (0, .3), draws=2 * d)
+    yield from _each(['mean_difference, few'], ['normal', 'skewed'], (3, 5, 10, 30), (0, .5), draws=4 * d)
+    yield from _each(['mixed_model'], ['between models', 'within models'], (8, 15), draws=d * .4)
+    yield from _each(['krippendorff_alpha'], ['ordinal'], (20, 60), draws=d * .4)
     yield from _each(['resampled_mean'], ['5 folds', '5 folds, naive', '20 folds', '20 folds, naive'], (100, 300), draws=d)
-    yield from _each(['holm', 'holm, half true', 'bh, half true'], ['t tests'], (5, 20), draws=2 * d)
-    yield from _each(['tost'], ['t'], (10, 30, 100), (0, 1), draws=2 * d)
+    yield from _each(['holm', 'holm, half true', 'bh, half true'], ['t tests'], (5, 20), draws=4 * d)
+    yield from _each(['tost'], ['t'], (10, 30, 100), (0, 1), draws=4 * d)
     for case, edge in (('+: replicates', 0), ('+: contradicts', 3), ('0: replicates', 3), ('0: contradicts', 0), ('not+: replicates', 3), ('not+: contradicts', 0)):
-        yield from _each(['verdicts'], [case], (1, 5, 20), (edge,), draws=d * .6)
+        yield from _each(['verdicts'], [case], (1, 10), (edge,), draws=d)
 
 def cells(
-    draws: int = 1000, # data sets for an instrument of middling cost, at least 10
+    draws: int = 500, # data sets for an instrument of middling cost, at least 10
 ) -> list[Cell]:
     "All cells of the simulation of intervals, tests and verdicts."
     if draws < 10: raise ValueError(f"draws must be at least 10, got {draws}")
@@ -482,11 +484,11 @@ def cells(
 
 # %% ../../nbs/study/59_instruments.ipynb #4ba43ef7
 def bias_cells(
-    draws: int = 1000, # as for `cells`: the smallest data sets are drawn 0.2 times as often, the largest 0.03 times
+    draws: int = 500, # as for `cells`: the smallest data sets are drawn 0.12 times as often, the largest 0.03 times
 ) -> list[dict]:       # arguments of `bias_row`
-    "All cells of the simulation of estimators; clusters for one distribution of confidence."
-    share = {100: .2, 300: .2, 1000: .2, 3000: .1, 10_000: .05, 30_000: .03}
-    return [dict(conf=c, how=h, n=n, clustered=k, draws=max(10, int(s * draws))) for n, s in share.items() for c in CONFIDENCES for h in MISCALIBRATIONS for k in (False, True)
+    "All cells of the simulation of estimators; clusters for one distribution of confidence, and without the miscalibrations that say nothing new."
+    share = {100: .12, 300: .12, 1000: .12, 3000: .08, 10_000: .05, 30_000: .03}
+    return [dict(conf=c, how=h, n=n, clustered=k, draws=max(10, int(s * draws))) for n, s in share.items() for c in CONFIDENCES for h in ('none', 'crossing', '.01', '.03', '.1') for k in (False, True)
             if not k or c == 'spread']
 
 # %% ../../nbs/study/59_instruments.ipynb #2b60a237
@@ -502,3 +504,27 @@ def trial_row(
         known = not np.isnan(t.lo + t.truth).any()
         seen.append((t.estimate, np.mean(t.truth), 1 - low - high if known else np.nan, low if known else np.nan, high if known else np.nan, np.mean(t.hi - np.asarray(t.lo)), t.p <= .05 if t.p == t.p else np.nan))
     return cell._asdict() | {k: _short(v) for k, v in zip(('estimate', 'truth', 'covered', 'low', 'high', 'width', 'rejected'), np.mean(seen, 0), strict=True)}
+
+# %% ../../nbs/study/59_instruments.ipynb #d5b59a99
+def _claimed(t) -> tuple[str, float, float, float, float] | None: # kind, rate seen, claimed, least, most
+    "What a row of `trial_row` has to show besides coverage."
+    if t.instrument == 'certify_threshold': return 'broken promises', t.rejected, .1, 0., .1
+    if t.instrument == 'verdicts': return 'false verdicts', t.rejected, (c := .05 if t.case == '0: contradicts' else .025), 0., c
+    if t.instrument.startswith('bh'): return 'false discoveries', t.estimate, .05, 0., .05
+    if np.isnan(t.rejected): return None
+    if t.effect: return 'power', t.rejected, np.nan, np.nan, np.nan
+    return 'false positives', t.rejected, .05, .04, .06
+
+def audit(
+    trials: pd.DataFrame, # rows of `trial_row`
+) -> pd.DataFrame:        # a row for each thing a cell shows: kind, rate, se (of the simulation), claimed, says: holds, cautious, misses, or '' for power
+    "What was seen, beside what is claimed."
+    rows = []
+    for t in trials.itertuples():
+        seen = [('coverage', t.covered, .95, .93, .97)] if t.covered == t.covered else []
+        for kind, rate, claimed, least, most in [*seen, *filter(None, [_claimed(t)])]:
+            p = rate if np.isnan(claimed) else claimed
+            se, safe = np.sqrt(p * (1 - p) / t.draws), (rate > claimed) == (kind == 'coverage')
+            says = '' if kind == 'power' else 'holds' if least - 2 * se <= rate <= most + 2 * se else 'cautious' if safe else 'misses'
+            rows.append(dict(instrument=t.instrument, case=t.case, effect=t.effect, n=t.n, clustered=t.clustered, draws=t.draws, kind=kind, rate=rate, se=se, claimed=claimed, says=says))
+    return pd.DataFrame(rows)
