@@ -437,7 +437,7 @@ def ece_interval(
     draws: int = 1000,
     seed: int = 0,
 ) -> Interval:          # lo may be 0: calibrated in these bins; estimate is median-unbiased, not the plug-in
-    "Interval for ECE by inverting a bootstrap test; its simulated coverage is in this notebook."
+    "Interval for ECE by inverting a bootstrap test; its simulated coverage is on the page of the instruments."
     conf, correct = check_pairs(conf, correct)
     _check(draws, seed, level)
     _rows_alike([conf])

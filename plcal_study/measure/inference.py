@@ -612,8 +612,8 @@ def _reml(y: np.ndarray, x: np.ndarray, codes: dict[str, np.ndarray]) -> tuple[n
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # what they say is checked below
             fit = MixedLM(y / scale, x, np.zeros(len(y)), exog_vc=vc).fit(reml=True, method=['bfgs', 'lbfgs', 'powell'])
+            beta, se = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)
     except (np.linalg.LinAlgError, ValueError) as e: return none, none, {}, f'{type(e).__name__}: {e}'
-    beta, se = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)
     var = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True)) | {'rest': fit.scale}
     if not fit.converged: return none, none, {}, 'REML did not converge'
     if not np.isfinite([*beta, *se, *var.values()]).all() or (se <= 0).any(): return none, none, {}, 'REML gave no standard error'
