@@ -26,8 +26,8 @@ from .claims import Claim, Evidence, judge
 from .rating import krippendorff_alpha
 
 # %% auto #0
-__all__ = ['CONFIDENCES', 'MISCALIBRATIONS', 'TRUTHS', 'ESTIMATORS', 'Instrument', 'INSTRUMENTS', 'Population', 'population',
-           'sample', 'bias_row', 'Trial', 'Cell', 'Pair', 'cells', 'bias_cells', 'trial_row', 'audit']
+__all__ = ['CONFIDENCES', 'MISCALIBRATIONS', 'TRUTHS', 'ESTIMATORS', 'Instrument', 'INSTRUMENTS', 'LIMITS', 'Population',
+           'population', 'sample', 'bias_row', 'Trial', 'Cell', 'Pair', 'cells', 'bias_cells', 'trial_row', 'audit']
 
 # %% ../../nbs/study/59_instruments.ipynb #51e68357
 _QUESTIONS = 2**16 # in a population
@@ -128,6 +128,7 @@ def bias_row(
     draws: int,      # data sets
 ) -> dict:           # the cell, then for each estimator truth, bias and root mean squared error
     "How far every estimator of calibration error is from the truth."
+    if draws < 1: raise ValueError(f"draws must be at least 1, got {draws}")
     pop, rng = population(conf, how), _rng('bias', conf, how, n, clustered)
     seen = {name: np.empty(draws) for name in ESTIMATORS}
     for i in range(draws):
@@ -164,7 +165,7 @@ class Cell(NamedTuple):
     @property
     def rng(self) -> np.random.Generator:
         "The dice of this cell, whatever the number of draws."
-        return _rng(*self[:-1])
+        return _rng(str(self.instrument), str(self.case), float(self.effect), int(self.n), int(self.clustered))
 
 # %% ../../nbs/study/59_instruments.ipynb #938f264a
 def _beats(conf: np.ndarray, up: np.ndarray, down: np.ndarray) -> float: # P(a draw by weight `up` has the higher conf than one by `down`), ties half; conf rises
@@ -487,6 +488,7 @@ def bias_cells(
     draws: int = 500, # as for `cells`: the smallest data sets are drawn 0.12 times as often, the largest 0.03 times
 ) -> list[dict]:       # arguments of `bias_row`
     "All cells of the simulation of estimators; clusters for one distribution of confidence, and without the miscalibrations that say nothing new."
+    if draws < 10: raise ValueError(f"draws must be at least 10, got {draws}")
     share = {100: .12, 300: .12, 1000: .12, 3000: .08, 10_000: .05, 30_000: .03}
     return [dict(conf=c, how=h, n=n, clustered=k, draws=max(10, int(s * draws))) for n, s in share.items() for c in CONFIDENCES for h in ('none', 'crossing', '.01', '.03', '.1') for k in (False, True)
             if not k or c == 'spread']
@@ -497,8 +499,9 @@ def trial_row(
 ) -> dict: # the cell; what was seen: estimate and truth (means), covered, low and high (interval below, above the truth), width, rejected (p ≤ 0.05); NaN where it does not apply
     "All data sets of one cell, summed up; raises `ValueError` for an instrument that does not exist."
     if cell.instrument not in INSTRUMENTS: raise ValueError(f"instrument must be one of {list(INSTRUMENTS)}, got {cell.instrument!r}")
+    if cell.draws < 1: raise ValueError(f"draws must be at least 1, got {cell.draws}")
     f, rng, seen = INSTRUMENTS[cell.instrument], cell.rng, []
-    for _ in range(cell.draws):
+    for _ in range(int(cell.draws)):
         t = f(rng, cell.case, cell.effect, cell.n, cell.clustered)
         low, high = np.mean(np.asarray(t.truth) < t.lo), np.mean(np.asarray(t.truth) > t.hi)
         known = not np.isnan(t.lo + t.truth).any()
@@ -514,6 +517,21 @@ def _claimed(t) -> tuple[str, float, float, float, float] | None: # kind, rate s
     if np.isnan(t.rejected): return None
     if t.effect: return 'power', t.rejected, np.nan, np.nan, np.nan
     return 'false positives', t.rejected, .05, .04, .06
+
+LIMITS: dict[str, str] = { # instruments that miss somewhere: what is behind it, and what to do
+    'kendall': "Fieller's standard error is for values without ties; with ties take `spearman`, whose interval holds. The p value allows for ties.",
+    'mean_difference, few': "A t test of a few numbers needs them to be nearly normal; skewed ones it takes for more certain than they are. Look at them, or use more seeds.",
+    'krippendorff_alpha': "A percentile interval over few items; it is a little too narrow until there are a hundred or so.",
+    'resampled_mean': "The naive interval takes folds that share their training examples for independent, and is here to be seen; the corrected one (`share` above 0) is cautious.",
+    'bootstrap ece': "The plug-in ECE of a resample counts the noise twice. `ece_interval` stands in its place.",
+    'bootstrap ece, basic': "The plug-in ECE of a resample counts the noise twice. `ece_interval` stands in its place.",
+    'bootstrap NLL': "Few dear errors carry the mean, and a small sample may hold none of them: with fewer than a few hundred questions or a few dozen clusters percentile intervals are too narrow.",
+    'bootstrap brier_top': "Percentiles of resamples of few questions, or of few clusters, are too narrow; `mean_difference` and its t quantile allow for that.",
+    'bootstrap accuracy': "Percentiles of resamples of few questions are too narrow, and a proportion moves in steps; `wilson` holds.",
+    'bootstrap auroc': "Percentiles of resamples of few clusters are too narrow; `auroc_interval` allows for that by a t quantile.",
+    'ece_null ece15': "Without `cluster` grades are taken for independent. Questions that share something need `cluster`, which holds the level.",
+    'certify_threshold': "The promise is for labelled questions that are drawn independently of each other; clusters break it more often.",
+    'verdicts': "Verdicts that follow from an interval alone are not adjusted for the number of claims; see below."}
 
 def audit(
     trials: pd.DataFrame, # rows of `trial_row`
