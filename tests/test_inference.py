@@ -516,3 +516,13 @@ def test_it_covers_where_the_naive_one_does_not():
                 scores.append(((y[test] - np.delete(y, test).mean()) ** 2).mean())
         hits += [t.lo <= 1 + 1 / 30 <= t.hi for t in (resampled_mean(scores, 0), resampled_mean(scores, 1 / 3))]
     assert hits[0] / 400 < .8 and .9 < hits[1] / 400 < .99
+
+
+def test_ties_widen_the_interval_of_kendall_as_the_enumeration_of_all_orders_says():
+    import itertools
+    from plcal_study.measure.inference import _tied
+    x, y, plain = np.array([1, 1, 2, 3, 3.]), np.array([1, 2, 2, 3, 4.]), np.arange(5.)
+    def spread(a, b): return np.std([stats.kendalltau(a, np.array(o)).statistic for o in itertools.permutations(b)])
+    assert _tied(plain, plain) == pytest.approx(1) and _tied(x, y) == pytest.approx(spread(x, y) / spread(plain, plain))
+    t = kendall(x, y)
+    assert np.arctanh(t.hi) - np.arctanh(t.lo) == pytest.approx(2 * 1.959964 * np.sqrt(.437) * _tied(x, y), rel=1e-6)

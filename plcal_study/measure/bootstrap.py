@@ -258,7 +258,7 @@ def _interval(full: Callable[[], float], value: Counted, arrays: list[np.ndarray
 def bootstrap(
     stat: Callable,            # takes the arrays, gives a number; `auroc`, `ece`, `brier_top`, `conf_gap` and `np.mean` have a fast path
     *arrays: Any,              # one row a question each, e.g. conf, correct
-    cluster=None,              # (n,) names; whole clusters are resampled. None: each question by itself
+    cluster=None,              # (n,) names; whole clusters are resampled, and the fewer than 50 they are, the more the interval is too narrow. None: each question by itself
     strata=None,               # (n,) names; each stratum keeps its size. None: one stratum
     draws: int = 1000,         # resamples
     level: float = .95,        # nominal coverage
@@ -337,7 +337,7 @@ def bootstrap_diff(
     stat: Callable,            # takes the arrays of one model, gives a number
     a: Sequence,               # arrays of model a, e.g. (conf, correct)
     b: Sequence,               # arrays of model b, the same questions in the same order: see `pair`
-    cluster=None,              # (n,) names; None: each question by itself
+    cluster=None,              # (n,) names, too narrow an interval where they are few, see `bootstrap`; None: each question by itself
     strata=None,               # (n,) names; each stratum keeps its size
     draws: int = 1000,
     level: float = .95,

@@ -78,7 +78,7 @@ class Evidence:
 def judge(
     evidence: Sequence[Evidence], # all claims of one source: the family of the Holm adjustment
 ) -> pd.DataFrame:                # one row a claim
-    "Verdicts on the claims of one source, with Holm-adjusted p."
+    "Verdicts on the claims of one source, with Holm-adjusted p; a verdict that rests on the interval alone is of its claim, not adjusted for how many there are."
     if not evidence: raise ValueError("evidence is empty; at least one claim is needed")
     if len(sources := {e.claim.source for e in evidence}) > 1: raise ValueError(f"one source at a time, got {sorted(sources)}")
     if len({e.claim.id for e in evidence}) < len(evidence): raise ValueError("one row a claim: an id appears twice")

@@ -106,13 +106,17 @@ TRUTHS: dict[str, Callable[[Population], float]] = dict(
     distance=lambda p: float(np.abs(p.conf - p.p).mean()), root=lambda p: float(np.sqrt(((p.conf - p.p)**2).mean())),
     square=lambda p: float(((p.conf - p.p)**2).mean()), log=_kl, worst=_pop_mce)
 
+def _debiased(conf, correct): # NaN where ties leave a bin with a single row, of which it has no variance
+    try: return debiased_l2(conf, correct)
+    except ValueError: return np.nan
+
 def _less_null(conf, correct): return ece(conf, correct) - ece_null(conf, draws=100).mean
 
 ESTIMATORS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], float], str]] = dict( # the estimator, and which truth it is of
     ece10=(partial(ece, bins=10), 'distance'), ece15=(ece, 'distance'), ece_mass15=(ece_mass, 'distance'), ece15_less_null=(_less_null, 'distance'), smece=(smece, 'distance'),
     classwise_ece=(lambda c, y: classwise_ece(np.stack([c, 1 - c], 1), 1 - y), 'distance'), ace=(lambda c, y: ace(np.stack([c, 1 - c], 1), 1 - y), 'distance'),
     ece_plaut=(ece_plaut, 'distance'), ece_plaut_width10=(ece_plaut_width10, 'distance'), ece_chen_width10=(ece_chen_width10, 'distance'),
-    ece_chen_mass100=(lambda c, y: ece_chen_mass100(c, np.zeros(len(c), int), 1 - y), 'distance'), rmsce15=(rmsce, 'root'), debiased_l2_15=(debiased_l2, 'square'),
+    ece_chen_mass100=(lambda c, y: ece_chen_mass100(c, np.zeros(len(c), int), 1 - y), 'distance'), rmsce15=(rmsce, 'root'), debiased_l2_15=(_debiased, 'square'),
     mcb_brier=(lambda c, y: corp(c, y).mcb, 'square'), mcb_log=(lambda c, y: corp(c, y, 'log').mcb, 'log'), mce15=(mce, 'worst'))
 
 # %% ../../nbs/study/64_instruments.ipynb #0b24bca4
@@ -126,7 +130,7 @@ def bias_row(
     n: int,          # questions
     clustered: bool, # in clusters of 20
     draws: int,      # data sets
-) -> dict:           # the cell, then for each estimator truth, bias and root mean squared error
+) -> dict:           # the cell, then bias and root mean squared error of each estimator; NaN for one that has no value in some of the data sets
     "How far every estimator of calibration error is from the truth."
     if draws < 1: raise ValueError(f"draws must be at least 1, got {draws}")
     pop, rng = population(conf, how), _rng('bias', conf, how, n, clustered)
