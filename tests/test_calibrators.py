@@ -92,6 +92,18 @@ def test_interval_with_clusters():
     assert np.log(clustered.hi / clustered.lo) == pytest.approx(np.log(alone.hi / alone.lo), rel=.1)
 
 
+def test_few_clusters_reach_further():
+    "The interval of k clusters has the t quantile of k − 1 degrees of freedom."
+    p = world(5, 600)
+    got = {k: fit_temperature(replace(p, cluster=(np.arange(600) % k).astype(str))) for k in (4, 600)}
+    z, right = C._label_logits(p.logits.astype(float), p.label)
+    b = 1 / got[4].t
+    nll, slope, *_ = C._rows(z, right, b)
+    for k, t in got.items():
+        se = C._se_mean(slope, np.arange(600) % k) / C._rows(z, right, b)[2].mean()
+        assert np.log(t.hi / t.t) == pytest.approx(student.ppf(.975, k - 1) * se * t.t, rel=.01)
+
+
 def test_large_data_take_the_fast_path():
     "Float32 blocks after a start on some rows: the same temperature to 1e-6, the same NLL to 1e-9."
     p = world(6, 24_000, 50, 2.3)

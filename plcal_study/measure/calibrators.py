@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression, minimize
-from scipy.special import expit, log_softmax, logit
+from scipy.special import expit, log_softmax, logit, stdtrit
 from .inference import mean_difference
 from .metrics import brier_top, ece, ece_null, mass_ids, nll_top
 from .predictions import Predictions, from_logits, pair, probs_of, select
@@ -142,7 +142,8 @@ def fit_temperature(
     if flag:
         return Temperature(1 / b, 0., np.inf, float(_rows(z, right, b)[0].mean()), len(z), on, flag)
     se = 1 / np.sqrt(h * len(z)) if p.cluster is None else _se_mean(_rows(z, right, b)[1], p.cluster) / h
-    with np.errstate(over='ignore'): lo, hi = np.exp(np.array([-1.96, 1.96]) * se / b) / b # an upper end beyond all numbers is inf
+    reach = 1.96 if p.cluster is None else stdtrit(len(np.unique(p.cluster)) - 1, .975) # few clusters say little of their own spread
+    with np.errstate(over='ignore'): lo, hi = np.exp(np.array([-reach, reach]) * se / b) / b # an upper end beyond all numbers is inf
     return Temperature(1 / b, float(lo), float(hi), float(nll), len(z), on)
 
 # %% ../../nbs/measure/04_calibrators.ipynb #bbe3a225
