@@ -19,7 +19,7 @@ from ..measure.inference import mean_difference
 from ..measure.metrics import bin_ids
 from ..measure.predictions import Predictions, atomic_write, pair
 from .ladder import _lr, decoder, marked, with_truth, words_of
-from .runs import _claim
+from .runs import _beating, _claim, _Watch
 
 # %% auto #0
 __all__ = ['ASPECTS', 'PROMPTS', 'BINS', 'FINE', 'ROWS', 'SUMS', 'MEASURES', 'MEANS', 'aspects', 'Tally', 'tally', 'measures',
@@ -273,16 +273,18 @@ def base_of(
     said = [model, size, seed, tokens, epochs, lr, context, repr(world), list(world.words), world.names, world.templates, world.facts.tolist(), world.chances.tolist(), world.p_entity.tolist(), world.stay, world.it, world.stop, world.quiz]
     place = Path(home) / f'{model}-{size}-{seed}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}'
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock, mine = place.with_suffix('.lock'), False
-    while not place.is_dir() and not (mine := _claim(lock)): time.sleep(.2)
-    try:
-        if not place.is_dir():
+    lock = place.with_suffix('.lock')
+    watch: _Watch = {}
+    while not place.is_dir():
+        if not _claim(lock, watch):
+            time.sleep(.2)
+            continue
+        with _beating(lock):
+            if place.is_dir(): break
             net, tokenizer = decoder(world, size, seed, model)
             how = training.Training(lr=lr or _lr(size), epochs=epochs, batch=16, schedule='cosine', clip=1., seed=seed, checkpoint_every=500)
             reader, rows = packed(net, tokenizer, facts.corpus(world, tokens, seed), context)
             training.train(reader, rows, how, parts := place.with_suffix('.training'))
             models.save(net, tokenizer, place)
             shutil.rmtree(parts, ignore_errors=True)
-    finally:
-        if mine: lock.unlink(missing_ok=True)
     return models.load(place, 'causal')
