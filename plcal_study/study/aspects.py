@@ -19,7 +19,7 @@ from ..measure.inference import mean_difference
 from ..measure.metrics import bin_ids
 from ..measure.predictions import Predictions, atomic_write, pair
 from .ladder import _lr, decoder, marked, with_truth, words_of
-from .runs import _claim
+from .runs import _claim, _free
 
 # %% auto #0
 __all__ = ['ASPECTS', 'PROMPTS', 'BINS', 'FINE', 'ROWS', 'SUMS', 'MEASURES', 'MEANS', 'aspects', 'Tally', 'tally', 'measures',
@@ -273,8 +273,8 @@ def base_of(
     said = [model, size, seed, tokens, epochs, lr, context, repr(world), list(world.words), world.names, world.templates, world.facts.tolist(), world.chances.tolist(), world.p_entity.tolist(), world.stay, world.it, world.stop, world.quiz]
     place = Path(home) / f'{model}-{size}-{seed}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}'
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock, mine = place.with_suffix('.lock'), False
-    while not place.is_dir() and not (mine := _claim(lock)): time.sleep(.2)
+    lock, mine, watch = place.with_suffix('.lock'), False, dict[str, tuple[tuple, float]]()
+    while not place.is_dir() and not (mine := _claim(lock, watch)): time.sleep(.2)
     try:
         if not place.is_dir():
             net, tokenizer = decoder(world, size, seed, model)
@@ -284,5 +284,5 @@ def base_of(
             models.save(net, tokenizer, place)
             shutil.rmtree(parts, ignore_errors=True)
     finally:
-        if mine: lock.unlink(missing_ok=True)
+        if mine: _free(lock)
     return models.load(place, 'causal')
