@@ -153,6 +153,21 @@ def _losses(p: Predictions) -> dict[str, np.ndarray]: # (n,) each
         brier[i:i + 2**14] = np.einsum('nk,nk->n', e, e) - 2 * e[right] + 1
     return out | dict(brier=brier, nll=nll)
 
+# %% ../../nbs/study/57_report_numbers.ipynb #f114b9b2
+def _true_ece(m: Model, group: np.ndarray | None) -> dict:
+    "ECE without its bias, and no interval where resamples cannot differ."
+    i = ece_interval(m.p.conf, m.p.correct, cluster=group, seed=m.seed)
+    return i._asdict() | (dict(lo=None, hi=None, note='all resamples are alike, so there is no interval') if 'degenerate' in i.method else {})
+
+def _one_kind(hit: np.ndarray) -> None:
+    "A `ValueError` in a reader's words where all answers are right, or all wrong."
+    if hit.all() or not hit.any(): raise ValueError(f'all answers are {"right" if hit[0] else "wrong"}, and this holds the one kind against the other')
+
+def _ranking(f: Callable[..., Interval], m: Model) -> Interval:
+    "A measure of ranking."
+    _one_kind(m.p.correct)
+    return f(m.p.conf, m.p.correct, m.codes)
+
 # %% ../../nbs/study/57_report_numbers.ipynb #5b0febca
 def _proper(name: str, losses: dict[str, np.ndarray], codes: np.ndarray | None) -> dict:
     "The mean of a proper score."
@@ -175,15 +190,13 @@ def summary(
     line('conf', _mean, conf, m.codes)
     line('conf_gap', _mean, conf - hit, m.codes, null=0.)
     line('ece15', _by_null, ece(conf, hit), null.draws, 'plug-in', resampled='grades')
-    line('ece15_true', partial(ece_interval, cluster=group, seed=m.seed), conf, hit, resampled=words, null=0.)
+    line('ece15_true', _true_ece, m, group, resampled=words, null=0.)
     line('smece', _by_null, smece(conf, hit), smooth.draws, 'reflected Gaussian kernel', resampled='grades')
     line('mcb', _by_null, d.mcb, c.mcb, 'CORP of the Brier score', resampled='grades')
     line('dsc', float, d.dsc, method='CORP of the Brier score', null=0., resampled='')
     line('unc', float, d.unc, method='CORP of the Brier score', resampled='')
     for name in ('brier', 'nll', 'brier_top', 'nll_top'): line(name, _proper, name, losses, m.codes)
-    line('auroc', auroc_interval, conf, hit, m.codes, null=.5)
-    line('aurc', aurc_interval, conf, hit, m.codes, null=chance)
-    line('augrc', augrc_interval, conf, hit, m.codes, null=chance / 2)
+    for name, f, useless in (('auroc', auroc_interval, .5), ('aurc', aurc_interval, chance), ('augrc', augrc_interval, chance / 2)): line(name, _ranking, f, m, null=useless)
     m.curves['reliability'] = c
     m.curves['hist'] = [np.histogram(conf[of], 20, (0, 1))[0] for of in (hit, ~hit)]
 
@@ -406,7 +419,7 @@ def _ties(p: Predictions) -> list[str]:
     "Equal confidences, confidences of exactly 1, and 16-bit logits."
     size, out = np.unique(p.conf, return_counts=True)[1], []
     tied, ones = int(size[size > 1].sum()), int((p.conf == 1).sum())
-    if tied > .05 * len(p) and len(p) > 1:
+    if tied > .05 * len(p) and len(size) > 1:
         out.append(f'{tied / len(p):.1%} of the answers share their confidence with another ({len(size):,} distinct values among {len(p):,}). Ties count half in AUROC and are answered together by a threshold; they hide differences, as 16-bit arithmetic and rounded logs do.')
     if ones > .01 * len(p): out.append(f'{ones:,} confidences ({ones / len(p):.1%}) are exactly 1: a saturated softmax or rounding. No threshold can part them, and a logarithm of 1 − confidence is clipped at 2⁻²⁴.')
     if p.logits is not None:
