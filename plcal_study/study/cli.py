@@ -388,7 +388,7 @@ def _do(a: argparse.Namespace, q: ModuleType, share: list, runs: list, out: str 
     if a.ray is None and isinstance(out, str): raise ValueError(f"out is the address {out!r}, where only a cluster can write; give --ray, or a folder and then `plcal gather`")
     if a.ray is None: return run_grid(share, q.work, out, a.workers, q.cost, progress=not a.quiet, whole=runs)
     from plcal_study.study.cluster import run_on_ray
-    return run_on_ray(share, q.work, out if isinstance(out, str) else out.resolve(), a.ray, q.cost, progress=not a.quiet)
+    return run_on_ray(share, q.work, out if isinstance(out, str) else out.resolve(), a.ray, q.cost, progress=not a.quiet, whole=runs)
 
 def _gather(a: argparse.Namespace) -> dict:
     "plcal gather."

@@ -136,6 +136,7 @@ def run_on_ray(
     tries: int = 3,                      # machines that one cell may take with it
     every: float = 60.,                  # seconds between two copies of an unfinished cell, where `out` is an address
     progress: bool = True,               # a line on stderr
+    whole: Sequence[Run] | None = None,  # the grid of which `runs` are a share, for `status`; None: `runs` are all
 ) -> Summary:
     "Do on a cluster what is not done yet; raises what `run_grid` raises, `ImportError` without ray and `ConnectionError` without a cluster."
     began, order = time.monotonic(), {run_id(r): r for r in runs}
@@ -144,7 +145,7 @@ def run_on_ray(
     if not every > 0: raise ValueError(f"every must be seconds above 0, got {every!r}")
     job, line, lost = _portable(work), _Line(progress), dict.fromkeys(order, 0)
     with _connected(address) as ray:
-        ends = {i: ('skipped', '') for i in _begun(list(runs), job, str(out), dict(zip(cells.id, cells.seconds, strict=True)))}
+        ends = {i: ('skipped', '') for i in _begun(list(runs if whole is None else whole), job, str(out), dict(zip(cells.id, cells.seconds, strict=True)))}
         task = ray.remote(num_cpus=1, num_gpus=int(ray.cluster_resources().get('GPU', 0) > 0), max_retries=0)(_task)
         def place(i): return task.remote(job, asdict(order[i]), str(out), every)
         waiting = {place(i): i for i in cells.id if i not in ends}
