@@ -309,6 +309,7 @@ def _study(a: argparse.Namespace) -> dict:
     print('\nThe results lie in', a.out.resolve(), *(f'\n  {p.relative_to(a.out)}' for p in pages), '\n  figures/  records/')
     return said | dict(exit=max([r['exit'] for r in runs.values()], default=0), out=a.out.resolve(), pages=pages, questions=runs)
 
+# %% ../../nbs/study/62_cli.ipynb #beb9d410
 def _grounds(folder: Path, scale: str) -> str:
     "What the verdicts of q5 and q6 rest on."
     from plcal_study.study.pages import read_record
@@ -323,6 +324,7 @@ def _verdicts(verdicts: pd.DataFrame) -> None:
     from plcal_study.study.claims import p_text
     for v in verdicts.itertuples(): print(f'  {v.verdict:11} {v.text}\n{"":14}{v.effect} {v.estimate:.3f} [{v.lo:.3f}, {v.hi:.3f}], p (Holm) {p_text(v.p_holm)}, n = {v.n} {v.unit}')
 
+# %% ../../nbs/study/62_cli.ipynb #a1514c02
 def _trained(a: argparse.Namespace, folder: Path) -> dict[str, dict]: # question → what became of it
     "The questions that train models, at the scale asked for; their records go beside the others."
     done, without = {}, []
