@@ -26,7 +26,7 @@ def table(file, keys, todo, make, bar):
 
 if __name__ == '__main__':
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument('--draws', type=int, default=1000, help='data sets of a cell of middling cost (default 1000: about a quarter of an hour of one core)')
+    ask.add_argument('--draws', type=int, default=500, help='data sets of a cell of middling cost (default 500: about eight minutes of one core)')
     ask.add_argument('--out', type=Path, default=Path(__file__).parents[1] / 'data' / 'records')
     said = ask.parse_args()
     trials, biases = [c._asdict() for c in cells(said.draws)], [d | dict(clustered=int(d['clustered'])) for d in bias_cells(said.draws)]

@@ -481,7 +481,7 @@ def _grid_few(d: int) -> Iterator[Cell]:
         yield from _each(['verdicts'], [case], (1, 10), (edge,), draws=d)
 
 def cells(
-    draws: int = 1000, # data sets for an instrument of middling cost, at least 10
+    draws: int = 500, # data sets for an instrument of middling cost, at least 10
 ) -> list[Cell]:
     "All cells of the simulation of intervals, tests and verdicts."
     if draws < 10: raise ValueError(f"draws must be at least 10, got {draws}")
@@ -489,7 +489,7 @@ def cells(
 
 # %% ../../nbs/study/64_instruments.ipynb #4ba43ef7
 def bias_cells(
-    draws: int = 1000, # as for `cells`: the smallest data sets are drawn 0.12 times as often, the largest 0.03 times
+    draws: int = 500, # as for `cells`: the smallest data sets are drawn 0.12 times as often, the largest 0.03 times
 ) -> list[dict]:       # arguments of `bias_row`
     "All cells of the simulation of estimators; clusters for one distribution of confidence, and without the miscalibrations that say nothing new."
     if draws < 10: raise ValueError(f"draws must be at least 10, got {draws}")
@@ -523,22 +523,16 @@ def _claimed(t) -> tuple[str, float, float, float, float] | None: # kind, rate s
     return 'false positives', t.rejected, .05, .04, .06
 
 LIMITS: dict[str, str] = { # instruments that miss somewhere: what is behind it, and what to do
-    'kendall': "Fieller's standard error is for values without ties; with ties take `spearman`, whose interval holds. The p value allows for ties.",
     'mean_difference, few': "A t test of a few numbers needs them to be nearly normal; skewed ones it takes for more certain than they are. Look at them, or use more seeds.",
-    'krippendorff_alpha': "A percentile interval over few items; it is a little too narrow until there are a hundred or so.",
     'resampled_mean': "The naive interval takes folds that share their training examples for independent, and is here to be seen; the corrected one (`share` above 0) is cautious.",
     'bootstrap ece': "The plug-in ECE of a resample counts the noise twice. `ece_interval` stands in its place.",
     'bootstrap ece, basic': "The plug-in ECE of a resample counts the noise twice. `ece_interval` stands in its place.",
     'bootstrap NLL': "Few dear errors carry the mean, and a small sample may hold none of them: with fewer than a few hundred questions or a few dozen clusters percentile intervals are too narrow.",
     'bootstrap brier_top': "Percentiles of resamples of few questions, or of few clusters, are too narrow; `mean_difference` and its t quantile allow for that.",
-    'bootstrap accuracy': "Percentiles of resamples of few questions are too narrow, and a proportion moves in steps; `wilson` holds.",
-    'bootstrap auroc': "Percentiles of resamples of few clusters are too narrow; `auroc_interval` allows for that by a t quantile.",
     'bootstrap_diff': "Percentiles of resamples of few clusters are too narrow; `mean_difference` allows for that by a t quantile, and holds on the same data.",
     'ece_interval': "Near an error that the data can hardly tell from 0, and with clusters, the upper end is a little too low; more questions, or more clusters, mend it.",
     'ece_null ece15, cluster=': "Ten clusters are too few for random signs when the errors of a peaked model are skewed; from twenty on it holds.",
-    'fit_temperature': "The normal approximation, with a handful of clusters or a hundred questions.",
     'ece_null ece15': "Without `cluster` grades are taken for independent. Questions that share something need `cluster`, which holds the level.",
-    'certify_threshold': "The promise is for labelled questions that are drawn independently of each other; clusters break it more often.",
     'verdicts': "Verdicts that follow from an interval alone are not adjusted for the number of claims; see below."}
 
 def audit(
