@@ -87,6 +87,7 @@ def _far(run: Run, work: Callable, address: str, every: float) -> tuple[str, str
             with suppress(FileNotFoundError): fs.rm(f'{place}.unfinished', recursive=True)
         return _told(said, Path(home) / 'runs', i)
 
+# %% ../../nbs/study/40b_cluster.ipynb #a035bb31
 def _told(said: Summary, folder: Path, i: str) -> tuple[str, str]: # 'done', 'skipped' or 'failed', and why
     "What became of one cell."
     if not said.failed: return 'done' if said.done else 'skipped', ''
@@ -165,6 +166,7 @@ def run_on_ray(
     def those(what): return tuple(i for i, e in ends.items() if e[0] == what)
     return Summary(those('done'), those('skipped'), those('failed'), time.monotonic() - began)
 
+# %% ../../nbs/study/40b_cluster.ipynb #6b559f6d
 def _end(ray, ref) -> tuple[str, str] | None: # None: the machine is lost
     "What a task has said."
     try: return ray.get(ref)

@@ -480,6 +480,7 @@ def _grid_few(d: int) -> Iterator[Cell]:
     for case, edge in (('+: replicates', 0), ('+: contradicts', 3), ('0: replicates', 3), ('0: contradicts', 0), ('not+: replicates', 3), ('not+: contradicts', 0)):
         yield from _each(['verdicts'], [case], (1, 10), (edge,), draws=d)
 
+# %% ../../nbs/study/64_instruments.ipynb #2fc76573
 def cells(
     draws: int = 500, # data sets for an instrument of middling cost, at least 10
 ) -> list[Cell]:

@@ -526,9 +526,7 @@ class _Grid:
 
     def give_back(self, i: str, run: Run) -> None:
         "Another runner has this cell now: wait for it to end."
-        with self.mutex:
-            self.lost.discard(i)
-            self.left[i] = run
+        with self.mutex: self.lost.discard(i); self.left[i] = run
 
     def take(self) -> tuple[str, Run] | None:
         "The longest cell that nobody is at; waits for those of other runners; None at the end."

@@ -66,6 +66,7 @@ def _bring(fs, place: str, folder: Path, i: str) -> str: # 'came', 'there', or w
         a, b = (_read_json(p / 'run.json').get('files') for p in (Path(tmp, i), folder / i))
         return 'there' if a == b else f'{place} holds another result than {folder / i}; the one that was there is kept'
 
+# %% ../../nbs/study/40a_shards.ipynb #3280e49c
 def gather(
     sources: Sequence[str | Path], # folders or addresses, as given to --out
     out: str | Path,               # folder of results, made if absent
