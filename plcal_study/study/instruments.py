@@ -197,7 +197,8 @@ def _of_one(of: str, make: Callable) -> Instrument: # make(conf, correct, cluste
 # %% ../../nbs/study/64_instruments.ipynb #3be98ebe
 def _wilson(rng, case, effect, n, clustered):
     y = sample(rng, population(*case.split(', ')), n)[1]
-    return Trial(y.mean(), *wilson(y.sum(), n), _truth(case, 'accuracy'))
+    lo, hi = wilson(y.sum(), n)
+    return Trial(y.mean(), lo, hi, _truth(case, 'accuracy'))
 
 def _reliability(rng, case, effect, n, clustered): # all bins at once
     pop = population(*case.split(', '))
@@ -228,7 +229,7 @@ def _null(metric: Callable, told: bool = False) -> Instrument: # told: of the cl
     def trial(rng, case, effect, n, clustered):
         c, y, of = sample(rng, population(*case.split(', ')), n, bool(clustered))
         e = ece_null(c, y, draws=99 if metric is smece else 199, seed=int(rng.integers(2**31)), metric=metric, cluster=of if told else None)
-        return Trial(metric(c, y), p=e.p)
+        return Trial(metric(c, y), p=np.nan if e.p is None else e.p)
     return trial
 
 def _ranks(rng, case, effect, n, clustered): # scores of right and wrong answers `effect` standard deviations apart
@@ -279,7 +280,7 @@ def _accuracies(rng, case, effect, n, clustered):
 
 def _equal(rng, case, effect, n, clustered): # three models at once, of which the third has nothing in common with the others
     x, y = _two(rng, case, 0., n, clustered), _two(rng, case, effect, n, clustered)
-    return Trial(p=delong([x.a[0], x.b[0], y.b[0]], [x.a[1], x.b[1], y.b[1]], x.cluster).equal())
+    return Trial(p=delong([x.a[0], x.b[0], y.b[0]], np.array([x.a[1], x.b[1], y.b[1]]), x.cluster).equal())
 
 # %% ../../nbs/study/64_instruments.ipynb #bd72067f
 def _plane(rng: np.random.Generator, case: str, r: float, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -379,7 +380,7 @@ def _verdict(rng, case, effect, n, clustered): # n claims of one source; case: w
     says, false = case.split(': ')
     sesoi = 3 / np.sqrt(_MODELS)
     tests = _effects(rng, np.full(n, effect))
-    claims = [Claim(str(i), 'simulated', '', '', 'effect', says, sesoi) for i in range(n)] # type: ignore[arg-type]
+    claims = [Claim(str(i), 'simulated', '', '', 'effect', says, sesoi) for i in range(n)]
     v = judge([Evidence(c, t.estimate, t.lo, t.hi, t.p, _MODELS, 'models', 'simulated') for c, t in zip(claims, tests, strict=True)]).verdict == false
     return Trial(float(v.mean()), p=float(not v.any()))
 
@@ -402,7 +403,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     'bootstrap_diff': _of_two('brier', lambda t, seed: bootstrap_diff(brier_top, t.a, t.b, cluster=t.cluster, seed=seed)),
     'permutation_test brier_top': _of_two('brier', lambda t, seed: permutation_test(brier_top, t.a, t.b, t.cluster, 999, seed)),
     'permutation_test auroc': _of_two('auroc', lambda t, seed: permutation_test(auroc, t.a, t.b, t.cluster, 199, seed)),
-    'delong': _of_two('auroc', lambda t, seed: delong([t.a[0], t.b[0]], [t.a[1], t.b[1]], t.cluster).compare(0, 1)),
+    'delong': _of_two('auroc', lambda t, seed: delong([t.a[0], t.b[0]], np.array([t.a[1], t.b[1]]), t.cluster).compare(0, 1)),
     'delong, 3 models': _equal, 'mcnemar': _accuracies, 'mean_difference, few': _small,
     'pearson': _correlation(pearson, lambda r: r), 'spearman': _correlation(spearman, lambda r: 6 / np.pi * np.arcsin(r / 2)),
     'kendall': _correlation(kendall, lambda r: 2 / np.pi * np.arcsin(r)), 'correlation_difference': _williams, 'mixed_model': _mixed,
@@ -511,7 +512,7 @@ def trial_row(
         low, high = np.mean(np.asarray(t.truth) < t.lo), np.mean(np.asarray(t.truth) > t.hi)
         known = not np.isnan(t.lo + t.truth).any()
         seen.append((t.estimate, np.mean(t.truth), 1 - low - high if known else np.nan, low if known else np.nan, high if known else np.nan, np.mean(t.hi - np.asarray(t.lo)), t.p <= .05 if t.p == t.p else np.nan))
-    return cell._asdict() | {k: _short(v) for k, v in zip(('estimate', 'truth', 'covered', 'low', 'high', 'width', 'rejected'), np.mean(seen, 0), strict=True)}
+    return cell._asdict() | {k: _short(v) for k, v in zip(('estimate', 'truth', 'covered', 'low', 'high', 'width', 'rejected'), np.array(seen, float).mean(0), strict=True)}
 
 # %% ../../nbs/study/64_instruments.ipynb #d5b59a99
 def _claimed(t) -> tuple[str, float, float, float, float] | None: # kind, rate seen, claimed, least, most
