@@ -43,6 +43,7 @@ def tab(browser, site):
     context = browser.new_context(viewport=WIDE, color_scheme='light')
     page, wrong = context.new_page(), []
     page.set_default_timeout(20_000)
+    page.set_default_navigation_timeout(120_000) # the API is one long page, and machines are slow
     page.on('console', lambda m: wrong.append(f'{page.url}: {m.text}') if m.type in ('error', 'warning') else None)
     page.on('pageerror', lambda e: wrong.append(f'{page.url}: {e}'))
     page.on('request', lambda r: wrong.append(f'{page.url} asks {r.url}') if urlsplit(r.url).scheme not in ('data', 'blob', 'file') and not r.url.startswith(site) else None)
