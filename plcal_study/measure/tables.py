@@ -117,7 +117,7 @@ def _csv(path: Path, reading: Reading) -> _Table:
         return f'line {_line(path, number, delimiter)}'
     return _Table(names, load, place)
 
-# %% ../../nbs/measure/08_tables.ipynb #3f599640
+# %% ../../nbs/measure/08_tables.ipynb #3f5b1bad
 def _utf8(path: Path) -> None:
     "Text in another encoding is named by its line; Arrow would stumble over it."
     try:
@@ -177,7 +177,9 @@ def _frame(x: pd.DataFrame) -> _Table:
 # %% ../../nbs/measure/08_tables.ipynb #aeb077e2
 def _jsonl(path: Path, reading: Reading) -> _Table:
     "A file of one record per line: read at once where all lines are alike, else line by line."
-    try: t = _flat(_as_written(path))
+    try:
+        _utf8(path)
+        t = _flat(_as_written(path))
     except (pa.ArrowException, ValueError): return _slow(list(json_lines(path, reading)))
     def place(i):
         with open(path, 'rb') as f: return f'line {[n for n, raw in enumerate(f, 1) if raw.strip()][i]}'
@@ -480,7 +482,7 @@ def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, fi
         if 'uid must be unique' not in str(e): raise
         raise ValueError(_twice(w, uid, keep, table.load(table.names, ids))) from None
 
-# %% ../../nbs/measure/08_tables.ipynb #6e29a4c6
+# %% ../../nbs/measure/08_tables.ipynb #64b0d0ac
 def read_columns(
     source: Any, # a file (.csv, .tsv, .parquet, .jsonl), a data frame, an Arrow table or one split of a data set
 ) -> list[dict[str, Any]]: # its rows, with ids as text
