@@ -378,3 +378,8 @@ def test_ties_of_helm_are_graded_by_the_first(tmp_path):
         if s['name']['name'] == 'exact_match': s['mean'] = .5 # HELM gives a part of a point
     (run / 'per_instance_stats.json').write_text(json.dumps(stats))
     assert read_log(run, quiet=True).correct.tolist() == [True]
+
+def test_two_runs_in_a_folder_are_not_mixed(tmp_path):
+    path, _ = log_files.lm_eval(tmp_path, questions(4))
+    (tmp_path / 'samples_toy_2026-02-02.jsonl').write_text(path.read_text())
+    with pytest.raises(ValueError, match='files of 2 runs'): read_log(tmp_path)

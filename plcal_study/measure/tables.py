@@ -117,7 +117,7 @@ def _csv(path: Path, reading: Reading) -> _Table:
         return f'line {_line(path, number, delimiter)}'
     return _Table(names, load, place)
 
-# %% ../../nbs/measure/08_tables.ipynb #3f5b1bad
+# %% ../../nbs/measure/08_tables.ipynb #3f599640
 def _utf8(path: Path) -> None:
     "Text in another encoding is named by its line; Arrow would stumble over it."
     try:
@@ -270,6 +270,10 @@ def _matrix(t: pa.Table, names: Sequence[str]) -> np.ndarray: # (n, k) float64, 
 
 def _lists(a: pa.Array) -> pa.Array:
     "Lists that were written as text, as in a CSV file; None for what is none."
+    framed = pc.and_(pc.starts_with(a, '['), pc.ends_with(a, ']'))
+    if pc.all(framed, min_count=0).as_py(): # the usual case, all at once
+        try: return pc.split_pattern(pc.replace_substring(pc.utf8_slice_codeunits(a, 1, -1), ', ', ','), ',').cast(pa.list_(pa.float64()))
+        except pa.ArrowException: pass
     rows = [x or '' for x in a.to_pylist()]
     try: return pa.array(json.loads(f"[{','.join(rows)}]"), pa.list_(pa.float64()))
     except (ValueError, TypeError, RecursionError, pa.ArrowException): return pa.array([_list(x) for x in rows], pa.list_(pa.float64()))
@@ -482,7 +486,7 @@ def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, fi
         if 'uid must be unique' not in str(e): raise
         raise ValueError(_twice(w, uid, keep, table.load(table.names, ids))) from None
 
-# %% ../../nbs/measure/08_tables.ipynb #64b0d0ac
+# %% ../../nbs/measure/08_tables.ipynb #6e29a4c6
 def read_columns(
     source: Any, # a file (.csv, .tsv, .parquet, .jsonl), a data frame, an Arrow table or one split of a data set
 ) -> list[dict[str, Any]]: # its rows, with ids as text
