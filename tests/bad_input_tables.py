@@ -50,6 +50,7 @@ CASES = [
     ('csv: another encoding',     lambda: _f('conf,correct,é\n.5,1,x\n'.encode('latin-1')), ValueError, "line 1: not UTF-8 text"),
     ('csv: a name twice',         lambda: _f(b'conf,conf\n.5,1\n'), ValueError, "two columns are named 'conf'"),
     ('jsonl: cut off',            lambda: _f(b'{"conf": .5, "correct": 1}\n{"conf": ', 'a.jsonl'), ValueError, "a.jsonl, line 1: not JSON"),
+    ('jsonl: no UTF-8',           lambda: _f(b'{"id": "a", "conf": 0.5, "correct": 1}\n{"id": "\xb2", "conf": 0.5, "correct": 1}\n', 'a.jsonl'), ValueError, "a.jsonl, line 2: not JSON"),
     ('parquet: none',             lambda: _f(b'PAR1', 'a.parquet'), ValueError, "not a readable Parquet file"),
     ('xls',                       lambda: _f(b'x', 'a.xls'), ValueError, "must be csv, tsv, parquet or jsonl, got 'xls'"),
     ('several splits',            lambda: read_table(dict(train=1, test=2)), ValueError, "must be one split, got 'train', 'test'"),

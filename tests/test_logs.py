@@ -340,3 +340,46 @@ def test_measure_reads_data_sets_without_loading_the_library():
     import subprocess, sys
     out = subprocess.run([sys.executable, '-c', "import plcal_study.measure.logs, sys; print('datasets' in sys.modules)"], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == 'False'
+
+
+# ---- what mutants of the code have shown to be untested
+
+def test_a_subject_of_all_rows_or_of_one_each_is_no_cluster(tmp_path):
+    for subject in (['law'] * 6, list('abcdef')):
+        q = questions(6)
+        q.subject = subject
+        assert read_log(log_files.lm_eval(tmp_path, q)[0], quiet=True).cluster is None
+        assert read_log(log_files.csv(tmp_path, q)[0], quiet=True).cluster is None
+
+def test_lines_are_right_after_a_row_was_left_out(tmp_path):
+    (tmp_path / 'a.csv').write_text('conf,correct\n.5,1\n.6\n.7,0\n3,1\n')
+    p = read_log(tmp_path / 'a.csv', skip_bad=True, quiet=True)
+    assert p.conf.tolist() == [.5, .7] and p.meta['read']['skipped'] == 2
+    from plcal_study.measure.records import Reading
+    from plcal_study.measure.tables import _csv
+    t = _csv(tmp_path / 'a.csv', Reading('a.csv', 'csv', skip_bad=True))
+    t.load(['conf'], set())
+    assert [t.place(i) for i in range(3)] == ['line 2', 'line 4', 'line 5']
+
+def test_a_damaged_entry_of_a_zip_archive_is_named(tmp_path):
+    path, _ = log_files.inspect_eval(tmp_path, questions(4), zstd=True)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b'samples/0', raw.index(b'PK\1\2')) - 30 # the checksum of the first sample, in the directory
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match='samples/0_epoch_1.json.*is damaged'): read_log(path)
+
+def test_ties_of_helm_are_graded_by_the_first(tmp_path):
+    q = questions(1)
+    q.loglik, q.label = [[-1., -1.]], [0]
+    run, _ = log_files.helm(tmp_path, q)
+    stats = json.loads((run / 'per_instance_stats.json').read_text())
+    for s in stats[0]['stats']:
+        if s['name']['name'] == 'exact_match': s['mean'] = .5 # HELM gives a part of a point
+    (run / 'per_instance_stats.json').write_text(json.dumps(stats))
+    assert read_log(run, quiet=True).correct.tolist() == [True]
+
+def test_two_runs_in_a_folder_are_not_mixed(tmp_path):
+    path, _ = log_files.lm_eval(tmp_path, questions(4))
+    (tmp_path / 'samples_toy_2026-02-02.jsonl').write_text(path.read_text())
+    with pytest.raises(ValueError, match='files of 2 runs'): read_log(tmp_path)

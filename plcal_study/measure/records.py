@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import json, math, re, sys
 import numpy as np
+import pyarrow as pa
 from .predictions import Predictions, probs_of
 
 # %% auto #0
@@ -18,7 +19,7 @@ __all__ = ['FAULTS', 'SUBJECTS', 'Misread', 'Reading', 'read_json', 'json_lines'
            'gathered', 'finished', 'announced', 'conditions', 'finite']
 
 # %% ../../nbs/measure/07_records.ipynb #b3c23e6b
-FAULTS = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError, NotImplementedError) # what a malformed row can raise
+FAULTS = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError, NotImplementedError, pa.ArrowException) # what a malformed row can raise
 
 class Misread(ValueError):
     "The file contradicts what the reader makes of it; such a row is never skipped."
@@ -107,7 +108,7 @@ def useful(
     "Could these be clusters: one for every row, at least two, and fewer than rows?"
     return all(isinstance(x, (str, int)) and not isinstance(x, bool) and x != '' for x in names) and 1 < len(set(names)) < len(names)
 
-# %% ../../nbs/measure/07_records.ipynb #e3251b61
+# %% ../../nbs/measure/07_records.ipynb #0cf63e27
 def subjects(
     fields: Sequence[Mapping],          # (n,) what is known of each question
     columns: Mapping[str, Any] | None,  # {'cluster': field} names it, {'cluster': None} wants none
@@ -180,7 +181,7 @@ def gathered(
     elif logits is not None: logits, reading.took['logits'] = None, 'left out: not every question has one right option that is told'
     return finished(reading, meta, uid=np.array([a.uid for a in answers]), correct=np.array([a.correct for a in answers], bool), conf=conf, logits=logits, label=label, scores=scores, cluster=None if cluster is None else np.array(cluster))
 
-# %% ../../nbs/measure/07_records.ipynb #7c0638e9
+# %% ../../nbs/measure/07_records.ipynb #643a1751
 def finished(
     reading: Reading,
     meta: Mapping[str, Any], # coordinates

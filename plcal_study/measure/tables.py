@@ -177,7 +177,9 @@ def _frame(x: pd.DataFrame) -> _Table:
 # %% ../../nbs/measure/08_tables.ipynb #aeb077e2
 def _jsonl(path: Path, reading: Reading) -> _Table:
     "A file of one record per line: read at once where all lines are alike, else line by line."
-    try: t = _flat(_as_written(path))
+    try:
+        _utf8(path)
+        t = _flat(_as_written(path))
     except (pa.ArrowException, ValueError): return _slow(list(json_lines(path, reading)))
     def place(i):
         with open(path, 'rb') as f: return f'line {[n for n, raw in enumerate(f, 1) if raw.strip()][i]}'
@@ -268,6 +270,10 @@ def _matrix(t: pa.Table, names: Sequence[str]) -> np.ndarray: # (n, k) float64, 
 
 def _lists(a: pa.Array) -> pa.Array:
     "Lists that were written as text, as in a CSV file; None for what is none."
+    framed = pc.and_(pc.starts_with(a, '['), pc.ends_with(a, ']'))
+    if pc.all(framed, min_count=0).as_py(): # the usual case, all at once
+        try: return pc.split_pattern(pc.replace_substring(pc.utf8_slice_codeunits(a, 1, -1), ', ', ','), ',').cast(pa.list_(pa.float64()))
+        except pa.ArrowException: pass
     rows = [x or '' for x in a.to_pylist()]
     try: return pa.array(json.loads(f"[{','.join(rows)}]"), pa.list_(pa.float64()))
     except (ValueError, TypeError, RecursionError, pa.ArrowException): return pa.array([_list(x) for x in rows], pa.list_(pa.float64()))
