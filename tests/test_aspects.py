@@ -177,7 +177,7 @@ def test_a_base_that_was_interrupted_is_gone_on_with(tmp_path, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(models, 'save', lambda *a: 1 / 0)
         with pytest.raises(ZeroDivisionError): A.base_of(WORLD, '1x16', 0, tmp_path / 'b', 600, 1)
-    assert [p.suffix for p in (tmp_path / 'b').iterdir()] == ['.training'], 'what was trained stays, the lock is gone'
+    assert [p.suffix for p in (tmp_path / 'b').glob('[!.]*')] == ['.training'], 'what was trained stays, the lock is gone'
     assert same(want, A.base_of(WORLD, '1x16', 0, tmp_path / 'b', 600, 1)[0])
 
 def test_rows_are_cut_to_what_is_asked_for(scorer):
