@@ -90,7 +90,7 @@ class _Completion(argparse.Action):
         import shtab
         for action in _actions(parser):
             if action.dest == 'command': action.help = 'command'
-            elif action.type is Path or action.metavar == 'NAME_OR_FOLDER': vars(action)['complete'] = shtab.DIRECTORY if str(action.metavar).endswith(('DIR', 'FOLDER')) else shtab.FILE
+            elif action.type in (Path, _place) or action.metavar == 'NAME_OR_FOLDER': vars(action)['complete'] = shtab.DIRECTORY if str(action.metavar).endswith(('DIR', 'FOLDER')) else shtab.FILE
             elif action.metavar in (known := _words()): action.choices = known[str(action.metavar)]
         print(shtab.complete(parser, values))
         parser.exit()
