@@ -390,6 +390,26 @@ def test_what_was_being_written_when_a_process_died_is_removed_and_nothing_else(
     runs._sweep(tmp_path)
     assert sorted(str(p) for p in inside(tmp_path)) == sorted(own)
 
+def test_what_a_dead_worker_was_writing_is_removed_before_its_cell_goes_on(tmp_path):
+    grid = cells('flaky')
+    go(grid, tmp_path)
+    (tmp_path / 'runs' / f'.{run_id(grid[0])}.partial' / '.said.json.ab12_xyz').write_text('half')
+    go(grid, tmp_path)
+    assert sorted(str(p) for p in inside(read_run(tmp_path, grid[0]))) == ['checkpoint', 'pid', 'run.json', 'said.json']
+
+def test_what_becomes_of_a_cell_that_was_taken_over_is_not_for_us_to_say(tmp_path, monkeypatch):
+    "Its failure is that of a runner that was away: no failed.json beside the cell of the other."
+    monkeypatch.setattr(runs, '_PATIENCE', .2); monkeypatch.setattr(runs, '_WRITING', .2); monkeypatch.setattr(runs, '_BEAT', 1e9)
+    run, do, times = cells('flaky')[0], runs._Worker.do, []
+    def taken(self, *a):
+        said = do(self, *a)
+        if not times: (tmp_path / 'runs' / f'.{run_id(run)}.lock').write_text('{"host": "another"}')
+        times.append(said[0])
+        return said
+    monkeypatch.setattr(runs._Worker, 'do', taken)
+    s = go([run], tmp_path)
+    assert times == ['failed', 'done'] and (len(s.done), s.failed) == (1, ()), 'it waited for the other, and when nothing more was heard of that one it went on'
+
 def test_a_cell_that_lacks_nothing_but_its_name_gets_it(tmp_path):
     grid = cells('write', 'write')
     go(grid, tmp_path)

@@ -375,6 +375,13 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(T, '_STATE', 2)
     with pytest.raises(ValueError, match='format was 1 and is 2. Choose another folder, or delete this one'): train(Words(), FIT, replace(CFG, checkpoint_every=4), tmp_path)
 
+def test_a_process_that_dies_while_it_begins_can_begin_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as m:
+        def die(*_): raise KeyboardInterrupt
+        m.setattr(T, 'atomic_write', die)
+        with pytest.raises(KeyboardInterrupt): train(Words(), FIT, CFG, tmp_path)
+    train(Words(), FIT, CFG, tmp_path)
+
 def test_half_a_checkpoint_takes_no_room(tmp_path, monkeypatch):
     "The disk is full: what was being written is removed, the checkpoint before is kept."
     full, save = [4], T.save_file

@@ -379,8 +379,9 @@ def _home(out: str | Path, identity: dict) -> Path:
         if other := list(_differences(known, identity)):
             raise ValueError(f"{home} holds another run: {'; '.join(other)}. Choose another folder, or delete this one to begin anew")
     elif any((home / n).exists() for n in ('checkpoint', 'probes')): raise ValueError(f"{home} holds the results of a run that left no training.json; choose another folder, or delete them")
-    (home / 'probes').mkdir(parents=True, exist_ok=True)
-    atomic_write(card, json.dumps(identity, indent=1))
+    home.mkdir(parents=True, exist_ok=True)
+    atomic_write(card, json.dumps(identity, indent=1)) # before anything else: a process that is killed here leaves nothing without its name
+    (home / 'probes').mkdir(exist_ok=True)
     return home
 
 def _checkpoints(home: Path) -> list[Path]: return [p for p in Path(home, 'checkpoint').glob('[0-9]*') if p.is_dir()]
