@@ -303,6 +303,7 @@ def _unpacked(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC: raise ValueError(f"entry {info.filename!r} is damaged")
     return data
 
+# %% ../../nbs/measure/10_responses.ipynb #f69e32fa
 def _zipped(path: Path, reading: Reading) -> tuple[dict, Iterator[tuple[str, dict]]]: # header; place and sample
     "The header and the samples of an .eval file."
     def samples():

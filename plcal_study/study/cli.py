@@ -62,8 +62,7 @@ Every part knows these, before its name or after it:
   --quiet      results and errors only        --json    one JSON object on stdout, all else on stderr
   --debug      errors with their traceback    --data-dir DIR
 
-Completion of words, here for bash (zsh and tcsh likewise); put the line into ~/.bashrc to keep it:
-  eval "$(plcal --print-completion bash)"
+Completion of words in bash, by a line in ~/.bashrc (zsh and tcsh likewise): eval "$(plcal --print-completion bash)"
 
 Exit status:
   0    done

@@ -307,6 +307,7 @@ def _sign(lock: Path) -> bool:
         raise
     return True
 
+# %% ../../nbs/study/40_runs.ipynb #c7286e9a
 def _claim(lock: Path, watch: _Watch) -> bool:
     "Make the lock, or take over a stale one; False when a living one has it."
     with _guard(lock.parent):
@@ -524,10 +525,6 @@ class _Grid:
     def partial(self, i: str) -> Path: return self.folder / f'.{i}.partial'
     def lock(self, i: str) -> Path: return self.folder / f'.{i}.lock'
 
-    def give_back(self, i: str, run: Run) -> None:
-        "Another runner has this cell now: wait for it to end."
-        with self.mutex: self.lost.discard(i); self.left[i] = run
-
     def take(self) -> tuple[str, Run] | None:
         "The longest cell that nobody is at; waits for those of other runners; None at the end."
         while not self.ended.is_set():
@@ -609,6 +606,12 @@ def _keep(partial: Path, seconds: float) -> None:
     with suppress(OSError): (partial / '.seconds').write_text(f'{seconds:.3f}')
 
 # %% ../../nbs/study/40_runs.ipynb #cb2f0802
+def _give_back(grid: _Grid, i: str, run: Run) -> None:
+    "Another runner has this cell now: wait for it to end."
+    with grid.mutex:
+        grid.lost.discard(i)
+        grid.left[i] = run
+
 def _drive(grid: _Grid, k: int) -> None:
     "One thread: cell after cell through worker `k`."
     try:
@@ -617,7 +620,7 @@ def _drive(grid: _Grid, k: int) -> None:
             finally:
                 _free(grid.lock(cell[0]))
                 grid.running.pop(cell[0], None)
-                if cell[0] in grid.lost: grid.give_back(*cell)
+                if cell[0] in grid.lost: _give_back(grid, *cell)
     except BaseException as e:
         grid.error.append(e)
         grid.ended.set()
