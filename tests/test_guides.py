@@ -38,8 +38,8 @@ def tiny(at):
 
 def test_five_minutes(tmp_path, monkeypatch, capsys):
     "With a log of the harness where the guide has one."
-    from test_logs import record, write
-    write(tmp_path, record(0, [-1, -2], 0), record(1, [-3, -2], 0), name='samples_mytask.jsonl')
+    import log_files
+    log_files.lm_eval(tmp_path, log_files.questions())[0].rename(tmp_path / 'samples_mytask.jsonl')
     assert walk('measure_your_model.md', tmp_path, monkeypatch) >= 8
     out = capsys.readouterr().out
     assert 'ECE15 0.1' in out and 'Brier score 0.2' in out and 'method=temperature, cross_fit=5' in out
@@ -84,7 +84,7 @@ def test_commands_that_need_a_gpu_are_commands(capsys):
             for name in ('colab.md', 'cluster.md', 'ask_a_model.md')}
     assert all(said.values())
     for lines in said.values():
-        for line in lines: _parser().parse_args(shlex.split(line)[1:])
+        for line in lines: _parser().parse_args(shlex.split(line, comments=True)[1:])
 
 def test_dry_runs_that_the_guides_name(tmp_path, monkeypatch, capsys):
     pytest.importorskip('torch')

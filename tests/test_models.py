@@ -450,3 +450,18 @@ def test_other_weights_are_not_the_real_encoder(tmp_path, monkeypatch):
     (tmp_path / 'model.safetensors').write_bytes(b'other')
     monkeypatch.setenv('PLCAL_ENCODER', str(tmp_path))
     with pytest.raises(ValueError, match='must be that of sentence-transformers/all-MiniLM-L6-v2, sha256 53aa51172d14'): local_encoder()
+
+
+def test_models_that_are_loaded_at_the_same_time_are_whole(tmp_path):
+    "transformers replaces methods of all models while it loads one: without a lock their weights stay untied from then on."
+    import threading, transformers
+    tokenizer = train_tokenizer(['a b c'])
+    save(build('llama', (1, 16, 2), tokenizer, 'causal'), tokenizer, tmp_path / 'm')
+    before = transformers.PreTrainedModel.tie_weights
+    try:
+        for _ in range(4):
+            threads = [threading.Thread(target=load, args=(tmp_path / 'm', 'causal')) for _ in range(4)]
+            for t in threads: t.start()
+            for t in threads: t.join()
+        assert transformers.PreTrainedModel.tie_weights is before
+    finally: transformers.PreTrainedModel.tie_weights = before

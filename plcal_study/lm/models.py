@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple
-import os, re, shutil, tempfile
+import os, re, shutil, tempfile, threading
 import numpy as np
 import torch, transformers
 import torch.nn.functional as F
@@ -51,6 +51,7 @@ SIZES: dict[str, dict[str, Size]] = dict(bert=_BERT, roberta=_BERT, t5=_SMALL | 
 KINDS: dict[str, Any] = dict(masked=transformers.AutoModelForMaskedLM, causal=transformers.AutoModelForCausalLM, seq2seq=transformers.AutoModelForSeq2SeqLM,
                              classify=transformers.AutoModelForSequenceClassification, encoder=transformers.AutoModel)
 _SPEAKS = dict(bert='masked', roberta='masked', t5='seq2seq', gpt_neox='causal', llama='causal')
+_ALONE = threading.RLock() # while transformers loads a model it replaces methods of all models for a moment
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
@@ -100,7 +101,7 @@ def build(
     if family == 't5': ids |= dict(decoder_start_token_id=pad)
     fields = dict(vocab_size=len(tokenizer)) | ids | _shape(family, s, pad) | (dict(num_labels=n_labels) if n_labels else {}) | config
     if fields['vocab_size'] < len(tokenizer): raise ValueError(f"vocab_size must be at least {len(tokenizer)}, the size of the tokenizer, got {fields['vocab_size']}")
-    with _seeded(seed): return KINDS[kind].from_config(transformers.AutoConfig.for_model(family, **fields)).eval()
+    with _seeded(seed), _ALONE: return KINDS[kind].from_config(transformers.AutoConfig.for_model(family, **fields)).eval()
 
 # %% ../../nbs/lm/12_models.ipynb #4575648c
 def random_like(
@@ -552,7 +553,8 @@ def load(
         config = transformers.AutoConfig.from_pretrained(source, **safe, **(dict(num_labels=n_labels) if n_labels else {}))
         try: tokenizer = transformers.AutoTokenizer.from_pretrained(source, **safe)
         except (OSError, ValueError) as error: raise ValueError(f"{name} has no tokenizer that can be read: {error}") from error
-        try: model, info = KINDS[kind].from_pretrained(source, config=config, **safe, use_safetensors=True, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True)
+        try:
+            with _ALONE: model, info = KINDS[kind].from_pretrained(source, config=config, **safe, use_safetensors=True, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True)
         except (OSError, SafetensorError) as error: raise ValueError(f"{name} has no weights that can be read as .safetensors, the only format that is read here: {error}") from error
     model.report = _report(model, kind, name, info)
     pad_id = _ensure_pad(tokenizer)
