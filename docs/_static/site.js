@@ -71,7 +71,11 @@
     apply(false);
   };
 
+  // On a phone a figure of many panels scrolls in its box; one that is not much wider than high is seen whole.
+  const whole = img => img.classList.toggle('plcal-whole', img.naturalWidth < 1.8 * img.naturalHeight);
+
   const start = () => {
+    for (const img of document.querySelectorAll('a.plcal-full img')) img.complete ? whole(img) : img.addEventListener('load', () => whole(img));
     document.querySelectorAll('.bd-article table').forEach(filterable);
     let waiting = 0; // sizes change with the window, with fonts that arrive, and where code unfolds
     const watch = new ResizeObserver(() => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(reachable); });
