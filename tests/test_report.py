@@ -53,10 +53,35 @@ def test_summary_is_the_measuring_floor(one):
     assert ends(row(one, 'summary', 'conf_gap')) == mean_difference(c, p.correct.astype(float), codes)[:3]
     assert row(one, 'summary', 'brier').estimate == pytest.approx(brier(p.probs, p.label))
     assert row(one, 'summary', 'nll').estimate == pytest.approx(nll(p.logits, p.label))
-    null = ece_null(c, p.correct, draws=1000)
+    null = ece_null(c, p.correct, draws=1000, cluster=codes)
     assert tuple(row(one, 'summary', 'ece15')[['estimate', 'null', 'null_lo', 'null_hi', 'p']]) == (ece(c, p.correct), *null[:4])
     assert row(one, 'summary', 'smece').estimate == smece(c, p.correct)
+    for m in ('smece', 'mcb'): assert row(one, 'summary', m)[['null', 'null_lo', 'p']].isna().all() and 'clusters' in row(one, 'summary', m).note
     assert tuple(row(one, 'summary', m).estimate for m in ('mcb', 'dsc', 'unc')) == corp(c, p.correct)[:3]
+
+def test_single_questions_have_all_their_nulls(two):
+    p = two.models[0].p
+    for measure, metric, draws in (('ece15', ece, 1000), ('smece', smece, 100)):
+        null = ece_null(p.conf, p.correct, draws=draws, metric=metric)
+        assert tuple(row(two, 'summary', measure)[['estimate', 'null', 'p']]) == (metric(p.conf, p.correct), null.mean, null.p)
+    assert row(two, 'summary', 'mcb').p > 0 and 'these confidences gets' in two.html() and 'too narrow' not in two.html()
+
+def test_calibrated_answers_in_clusters_are_called_miscalibrated_as_rarely_as_promised():
+    "Within a cluster all grades hang on one draw: each answer is right with the probability of its confidence, and the clusters' luck is no miscalibration."
+    rng, naive, ours = np.random.default_rng(0), 0, 0
+    cluster = np.repeat(np.arange(20), 15)
+    for _ in range(200):
+        conf = rng.uniform(.3, 1, 300)
+        m = as_model(from_grades(conf, rng.random(20)[cluster] < conf, cluster=cluster), 'm')
+        naive += ece_null(conf, m.p.correct, draws=99).p < .05
+        ours += report_numbers._ece(m, m.p, 99 * 300)['p'] < .05
+    assert naive > 60 and ours < 22 # 5% of 200 and three standard deviations
+
+def test_clusters_stand_beside_the_null_on_the_page(one):
+    assert row(one, 'summary', 'ece15').resampled == 'signs of 10 clusters' == row(one, 'repair', 'ece15', 'temperature').resampled
+    assert 'random signs of 10 clusters' in row(one, 'repair', 'ece15', 'isotonic').method
+    html = one.html()
+    assert 'these confidences and clusters gets' in html and html.count('so the band is too narrow') == 2 and 'random signs of whole clusters' in html
 
 def test_accuracy_of_single_questions_is_wilsons(two):
     hit = two.models[0].p.correct

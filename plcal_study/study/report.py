@@ -75,7 +75,7 @@ def in_brief(
         side = 'Overconfident' if gap.lo > 0 else 'Underconfident' if gap.hi < 0 else 'Neither over- nor underconfident on average, as far as can be told'
         out.append(f'{side}: confidence less accuracy is {_ci(gap, 3, True)}.')
     found = 'miscalibrated beyond chance' if e.p < .05 else 'no miscalibration beyond chance can be shown'
-    out.append(f'ECE (15 bins) {say(e.estimate)}, where a calibrated model with these confidences gets {say(e.null)} [{say(e.null_lo)}, {say(e.null_hi)}], p {p_say(e.p)}: {found}.')
+    out.append(f'ECE (15 bins) {say(e.estimate)}, where a calibrated model with these confidences{"" if e.resampled == "grades" else " and clusters"} gets {say(e.null)} [{say(e.null_lo)}, {say(e.null_hi)}], p {p_say(e.p)}: {found}.')
     if math.isnan(auc.estimate): return [*out, 'How well confidence tells right from wrong cannot be told: all answers are of one kind.']
     said = 'better than chance' if auc.lo > .5 else 'worse than chance' if auc.hi < .5 else 'chance is not excluded'
     return [*out, f'A right answer is surer than a wrong one in {_share(auc)} of pairs (AUROC): {said}.', *_mended(t, model)]
@@ -190,6 +190,8 @@ def _named(measure: str) -> str:
     return escape(name) + (f'<small>{escape(what)}</small>' if what else '')
 
 # %% ../../nbs/study/59_report.ipynb #b1a4cd89
+_APART = ', if every grade were independent of the others; grades within a cluster are not, so the band is too narrow'
+
 def _summary(m: Model, t: pd.DataFrame) -> str:
     "The table of one model, its reliability diagram, and the numbers of that diagram."
     rows = []
@@ -204,7 +206,7 @@ def _summary(m: Model, t: pd.DataFrame) -> str:
     at = np.unique(np.searchsorted(c.x, np.quantile(c.x, np.linspace(0, 1, 11))).clip(0, len(c.x) - 1))
     numbers = _table(['Confidence', 'Right', 'If calibrated'], [[say(c.x[i]), f'{c.fit[i]:.1%}', f'{c.lo[i]:.1%} to {c.hi[i]:.1%}'] for i in at], 'CORP curve')
     swatch = '<span class="swatch" style="background:var(--c0)"></span>right <span class="swatch" style="background:var(--c1)"></span>wrong'
-    said = f'Reliability by CORP: share right among answers of a confidence, without bins. Band: where the curve of a calibrated model would lie, 95% at each place. Below: answers by confidence, {swatch}.'
+    said = f'Reliability by CORP: share right among answers of a confidence, without bins. Band: where the curve of a calibrated model would lie, 95% at each place{_APART if m.codes is not None else ""}. Below: answers by confidence, {swatch}.'
     drawn = reliability_figure(c, m.curves['hist'], m.name)
     table = _table(['Measure', 'Estimate', '95% interval', 'Null', 'p'], rows, f'{escape(m.name)}: {len(m.p):,} questions')
     return f'<div class="two"><div>{drawn}<p class="note">{said}</p>{_details(numbers)}</div><div>{table}</div></div>'
@@ -298,7 +300,7 @@ def _repair(models: Sequence[Model], t: pd.DataFrame) -> str:
         fitted = _row(own, 'repair', m.name, 'temperature')
         said = f'<p>Fitted on all answers the temperature is {_ci(fitted)}; above 1 the model was too sure.</p>' if fitted is not None and not math.isnan(fitted.estimate) else ''
         table = _table(['Measure', 'Repair', 'Before', 'After', 'Change [95%]', 'Holm p'], rows, f'{escape(m.name)}: cross-fitted repair', words=(1,)) if rows else ''
-        drawn = f'{reliability_figure(m.curves["reliability"], None, m.name + ", before and after a temperature", m.curves["temperature"])}<p class="note">Solid: as it was, with the band of a calibrated model. Dashed: after the temperature, cross-fitted.</p>' if 'temperature' in m.curves else ''
+        drawn = f'{reliability_figure(m.curves["reliability"], None, m.name + ", before and after a temperature", m.curves["temperature"])}<p class="note">Solid: as it was, with the band of a calibrated model{_APART if m.codes is not None else ""}. Dashed: after the temperature, cross-fitted.</p>' if 'temperature' in m.curves else ''
         out.append((f'<h3>{escape(m.name)}</h3>' if len(models) > 1 else '') + failed + (f'<div class="two"><div>{drawn}</div><div>{table}{said}</div></div>' if drawn or table else ''))
     return ''.join(out)
 
@@ -335,11 +337,12 @@ def methods(
     n, seed = max(len(m.p) for m in models), models[0].seed
     which = 'Intervals of means are t intervals of whole clusters, of AUROC those of Obuchowski (1997) on the logit scale, of AURC and AUGRC by a clustered infinitesimal jackknife on the log scale' if any(m.codes is not None for m in models) else \
         'Intervals are Wilson’s for accuracy, t intervals for means, DeLong’s on the logit scale for AUROC, and by the infinitesimal jackknife on the log scale for AURC and AUGRC'
+    signs = ', or where questions come in clusters the ECE of as many random signs of whole clusters’ residuals; smooth ECE and MCB have no null there, and the consistency bands take grades as independent' if any(m.codes is not None for m in models) else ''
     groups = f', of {GROUPS:,} random groups of questions or clusters where there are more' if n > GROUPS else ''
     paired = ' Models were compared question by question: McNemar’s exact test (t of clusters) for accuracy, paired t for Brier score and NLL, paired DeLong for AUROC, with Holm’s correction over all tests.' if len(models) > 1 else ''
     size = '; '.join(f'{m.name}: n = {m.units}' for m in models)
     return (f'Calibration was measured with plcal_study {plcal_study.__version__} ({size}). All intervals are at 95%. Confidence is that of the answer given. ECE uses 15 equal-width, right-closed bins of the top label (Guo et al. 2017); its null is the ECE of {null_draws(n):,} ({null_draws(n, 5e7):,} after a repair) '
-            f'models that are calibrated and have the same confidences (Bröcker and Smith 2007), and the interval of the true binned error inverts a bootstrap test with 1,000 draws{groups}. Smooth ECE is that of Błasiok and Nakkiran (2024), with {null_draws(n, 2e7, 100):,} draws of its null. '
+            f'models that are calibrated and have the same confidences (Bröcker and Smith 2007){signs}, and the interval of the true binned error inverts a bootstrap test with 1,000 draws{groups}. Smooth ECE is that of Błasiok and Nakkiran (2024), with {null_draws(n, 2e7, 100):,} draws of its null. '
             f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {null_draws(n, 4e7, 200):,} draws. {which}. AUROC, AURC and AUGRC count ties half. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by 5-fold cross-fitting, folds of whole clusters where there are any. '
             f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {seed}.')
 

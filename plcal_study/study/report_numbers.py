@@ -43,6 +43,11 @@ class Model:
         "What varies from sample to sample, in words."
         return f'{len(self.p):,} questions' if self.codes is None else f'{len(self.clusters):,} clusters'
 
+    @property
+    def varied(self) -> str:
+        "What the null of ECE draws anew, in words."
+        return 'grades' if self.codes is None else f'signs of {self.units}'
+
 def as_model(
     p: Predictions,
     name: str,      # shown in the report
@@ -136,6 +141,12 @@ def _by_null(estimate: float, null: np.ndarray, method: str) -> dict:
     return dict(estimate=estimate, null=float(null.mean()), null_lo=float(lo), null_hi=float(hi), p=float((1 + (null >= estimate - 1e-12).sum()) / (1 + len(null))),
                 method=f'{method}; null of {len(null)} calibrated models')
 
+def _ece(m: Model, p: Predictions, work: float = 1e8) -> dict:
+    "ECE beside its null: calibrated models, or random signs of whole clusters where questions come in clusters."
+    null = ece_null(p.conf, p.correct, draws=null_draws(len(p), work), seed=m.seed, cluster=m.codes)
+    found = _by_null(ece(p.conf, p.correct), null.draws, 'plug-in')
+    return found if m.codes is None else found | dict(method=f'plug-in; null of {len(null.draws)} random signs of {m.units}')
+
 def _losses(p: Predictions) -> dict[str, np.ndarray]: # (n,) each
     "Proper scores, question by question."
     sure = np.clip(p.conf, EPS, 1 - EPS)
@@ -169,6 +180,8 @@ def _ranking(f: Callable[..., Interval], m: Model) -> Interval:
     return f(m.p.conf, m.p.correct, m.codes)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #5b0febca
+_APART = 'without a null and p: those at hand take every grade as independent of the others, and here questions come in clusters'
+
 def _proper(name: str, losses: dict[str, np.ndarray], codes: np.ndarray | None) -> dict:
     "The mean of a proper score."
     if name not in losses: raise ValueError('needs the scores of all options, and this log holds a confidence and a grade only')
@@ -182,17 +195,20 @@ def summary(
     conf, hit, n = m.p.conf, m.p.correct, len(m.p)
     group, words = _resampled(m)
     c, losses = corp_null(conf, hit, null_draws(n, 4e7, 200), m.seed), _losses(m.p)
-    d, null = corp(conf, hit), ece_null(conf, hit, draws=null_draws(n), seed=m.seed)
-    smooth = ece_null(conf, hit, draws=null_draws(n, 2e7, 100), seed=m.seed, metric=smece)
-    chance = 1 - float(hit.mean())
+    d, chance = corp(conf, hit), 1 - float(hit.mean())
+    def smooth(): return _by_null(smece(conf, hit), ece_null(conf, hit, draws=null_draws(n, 2e7, 100), seed=m.seed, metric=smece).draws, 'reflected Gaussian kernel')
     def line(measure, f, *args, **known): m.lines.append(_line('summary', m, measure, f, *args, **known))
     line('acc', _accuracy, hit, m.codes)
     line('conf', _mean, conf, m.codes)
     line('conf_gap', _mean, conf - hit, m.codes, null=0.)
-    line('ece15', _by_null, ece(conf, hit), null.draws, 'plug-in', resampled='grades')
+    line('ece15', _ece, m, m.p, resampled=m.varied)
     line('ece15_true', _true_ece, m, group, resampled=words, null=0.)
-    line('smece', _by_null, smece(conf, hit), smooth.draws, 'reflected Gaussian kernel', resampled='grades')
-    line('mcb', _by_null, d.mcb, c.mcb, 'CORP of the Brier score', resampled='grades')
+    if m.codes is None:
+        line('smece', smooth, resampled='grades')
+        line('mcb', _by_null, d.mcb, c.mcb, 'CORP of the Brier score', resampled='grades')
+    else: # a null of independent grades would be too narrow
+        line('smece', smece, conf, hit, method='reflected Gaussian kernel', resampled='', note=_APART)
+        line('mcb', float, d.mcb, method='CORP of the Brier score', resampled='', note=_APART)
     line('dsc', float, d.dsc, method='CORP of the Brier score', null=0., resampled='')
     line('unc', float, d.unc, method='CORP of the Brier score', resampled='')
     for name in ('brier', 'nll', 'brier_top', 'nll_top'): line(name, _proper, name, losses, m.codes)
@@ -318,9 +334,9 @@ def groups(
 def _repaired(m: Model, name: str, before: dict[str, np.ndarray], q: Predictions) -> tuple[list[dict], list[dict]]: # scores after; changes
     "One method, judged."
     def line(measure, f, *args, **known): return _line('repair', m, measure, f, *args, group=name, **known)
-    after, null = _losses(q), ece_null(q.conf, q.correct, draws=null_draws(len(q), 5e7), seed=m.seed)
+    after = _losses(q)
     shared = [s for s in before if s in after]
-    lines = [line('ece15', _by_null, ece(q.conf, q.correct), null.draws, 'plug-in', resampled='grades'), line('conf_gap', _mean, q.conf - q.correct, m.codes, null=0.),
+    lines = [line('ece15', _ece, m, q, 5e7, resampled=m.varied), line('conf_gap', _mean, q.conf - q.correct, m.codes, null=0.),
              line('auroc', auroc_interval, q.conf, q.correct, m.codes, null=.5)]
     return lines + [line(s, _proper, s, after, m.codes) for s in shared], [line(f'{s}_change', mean_difference, after[s], before[s], m.codes, null=0.) for s in shared]
 
