@@ -177,6 +177,14 @@ def test_a_bias_of_place_is_found_and_said():
     assert row(biased, 'position', 'chosen_minus_right', 'A').p_holm < .01 and any('Answer A was chosen' in w for w in biased.models[0].warnings)
     assert row(biased, 'position', 'chosen', 'A').estimate == (biased.models[0].p.logits.argmax(1) == 0).mean()
 
+def test_a_bias_beyond_the_smallest_number_is_said_too():
+    "With so many questions its p is 0 to the last bit."
+    p = asked(14_000, clusters=None)
+    m = as_model(from_logits(p.logits + np.array([8., 0, 0, 0]), p.label), 'm')
+    report_numbers.position(m); report_numbers.warn(m)
+    assert min(r['p_holm'] for r in m.lines if r['p_holm'] is not None) == 0
+    assert any('Answer A was chosen' in w and 'below 1e-300' in w for w in m.warnings)
+
 def test_the_table_has_its_columns_and_a_reason_for_every_gap(one, two):
     for r in (one, two, report(from_grades([.5], [1]))):
         assert tuple(r.numbers.columns) == COLUMNS

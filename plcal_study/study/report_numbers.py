@@ -491,10 +491,11 @@ def warn(
 ) -> None:
     "All that a reader should be wary of, in sentences."
     m.warnings.extend(_few(m) + _ties(m.p) + _options(m.p) + _undeclared(m.p) + _reading(m.p))
-    biased = [r for r in m.lines if r['measure'] == 'chosen_minus_right' and (r['p_holm'] or 1) < .05]
+    biased = [r for r in m.lines if r['measure'] == 'chosen_minus_right' and r['p_holm'] is not None and r['p_holm'] < .05]
     if biased:
         most = max(biased, key=lambda r: abs(r['estimate']))
-        m.warnings.append(f'Answer {most["group"]} was chosen {abs(most["estimate"]):.1%} of the questions {"more" if most["estimate"] > 0 else "less"} often than it was right (Holm p {most["p_holm"]:.2g}). If right answers were placed at random, the model favours places; permute the options and average.')
+        p = f'{most["p_holm"]:.2g}' if most['p_holm'] else 'below 1e-300'
+        m.warnings.append(f'Answer {most["group"]} was chosen {abs(most["estimate"]):.1%} of the questions {"more" if most["estimate"] > 0 else "less"} often than it was right (Holm p {p}). If right answers were placed at random, the model favours places; permute the options and average.')
 
 # %% ../../nbs/study/57_report_numbers.ipynb #61203ef8
 STEPS = (summary, abstention, groups, repair, position, warn)
