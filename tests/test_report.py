@@ -8,6 +8,7 @@ from plcal_study.measure.abstention import certify_threshold, grid_certified
 from plcal_study.measure.bootstrap import ece_interval
 from plcal_study.measure.calibrators import repair_report
 from plcal_study.measure.inference import auroc_interval, augrc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
+from plcal_study.measure.logs import read_log
 from plcal_study.measure.metrics import brier, corp, corp_fit, ece, ece_null, nll, smece, wilson
 from plcal_study.measure.plots import corp_curve
 from plcal_study.measure.predictions import from_grades, from_logits, pair, save, select
@@ -165,7 +166,27 @@ def test_models_are_paired_by_question_not_by_row():
     t, u = (report(a, q).numbers.query("section == 'comparison'") for q in (b, select(b, np.random.default_rng(0).permutation(200))))
     np.testing.assert_allclose(t.estimate, u.estimate)
     part = report(a, select(b, np.arange(150)))
-    assert (part.numbers.query("section == 'comparison'").n == 150).all() and '50 are in one log only' in part.warnings[0] and part.warnings[0] in part.html().replace('&#x27;', "'")
+    assert (part.numbers.query("section == 'comparison'").n == 150).all() and '50 are in one log only' in part.warnings[1] and part.warnings[1] in part.html().replace('&#x27;', "'")
+
+def test_rows_without_ids_are_not_paired(tmp_path):
+    "Two files in different orders, without a column of ids: the row number pairs nothing."
+    p = asked(200, clusters=None)
+    for name, rows in (('a', np.arange(200)), ('b', np.random.default_rng(0).permutation(200))):
+        pd.DataFrame(dict(conf=p.conf[rows], correct=p.correct[rows].astype(int))).to_csv(tmp_path / f'{name}.csv', index=False)
+        pd.DataFrame(dict(id=rows, conf=p.conf[rows], correct=p.correct[rows].astype(int))).to_csv(tmp_path / f'{name}_id.csv', index=False)
+    for files in (('a', 'b'), ('a_id', 'b'), ('a', 'b_id')):
+        r = report(*(tmp_path / f'{f}.csv' for f in files))
+        assert (r.numbers.section != 'comparison').all() and 'does not name its questions' in r.warnings[0] and '--columns uid=COLUMN' in r.warnings[0] and 'does not name its questions' in r.html()
+    save(read_log(tmp_path / 'a.csv', quiet=True), tmp_path / 'c.parquet')
+    assert 'does not name its questions' in report(tmp_path / 'c.parquet', tmp_path / 'c.parquet').warnings[0], 'saving is no naming'
+    same = report(tmp_path / 'a_id.csv', tmp_path / 'b_id.csv')
+    assert same.numbers.query("section == 'comparison' and measure == 'brier_top'").estimate.item() == 0 and not same.warnings, 'the same answers'
+
+def test_arrays_without_ids_are_paired_in_order_and_it_is_said(two):
+    assert 'paired in the order in which they were given' in two.warnings[0] and 'paired in the order' in two.html()
+    p = two.models[0].p
+    named = from_logits(p.logits, p.label, [f'q{i}' for i in range(len(p))])
+    assert not report(named, named).warnings
 
 def test_other_questions_are_not_compared():
     r = report(asked(60, clusters=None), from_grades([.5, .6], [1, 0], ['x', 'y']))

@@ -15,8 +15,8 @@ import pyarrow as pa
 from .predictions import Predictions, probs_of
 
 # %% auto #0
-__all__ = ['FAULTS', 'SUBJECTS', 'Misread', 'Reading', 'read_json', 'json_lines', 'at', 'useful', 'subjects', 'Answer', 'padded',
-           'gathered', 'finished', 'announced', 'conditions', 'finite']
+__all__ = ['FAULTS', 'SUBJECTS', 'ROW', 'Misread', 'Reading', 'read_json', 'json_lines', 'at', 'useful', 'subjects', 'Answer',
+           'padded', 'gathered', 'finished', 'announced', 'numbered', 'conditions', 'finite']
 
 # %% ../../nbs/measure/07_records.ipynb #b3c23e6b
 FAULTS = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError, NotImplementedError, pa.ArrowException) # what a malformed row can raise
@@ -207,6 +207,15 @@ def announced(
         k, why = sum(reading.skipped.values()), sorted(reading.skipped.items(), key=lambda x: -x[1])
         said.append(f"plcal_study: {reading.path}: left out {k:,} of {k + n:,} rows: {'; '.join(f'{c:,} × {r}' for r, c in why[:3])}{'; …' if len(why) > 3 else ''} (the first is {reading.first})")
     return said
+
+ROW = 'the row number' # how what was taken for the question begins where the log names none
+
+def numbered(
+    p: Predictions,
+) -> bool:
+    "Did the reader number the rows, because the log has no ids? Such answers cannot be paired with those of another log."
+    read = p.meta.get('read')
+    return isinstance(read, dict) and str(read.get('uid', '')).startswith(ROW)
 
 _SAID = dict(conf='confidence', correct='grade', label='right option', logits='scores of the options', uid='question', cluster='cluster', options='options', note='note')
 

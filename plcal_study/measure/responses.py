@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from .predictions import Predictions
-from .records import FAULTS, Answer, Misread, Reading, conditions, gathered, json_lines, read_json
+from .records import FAULTS, ROW, Answer, Misread, Reading, conditions, gathered, json_lines, read_json
 from .tables import read_columns
 
 # %% auto #0
@@ -260,7 +260,7 @@ def read_openai(
     answers, k, ids = list[Answer](), _k(replies, reading), all(u is not None for _, u, _, _ in replies)
     for i, (place, uid, t, gold) in enumerate(replies):
         with reading.row(place): answers.append(_lettered(str(uid) if ids else str(i), t, gold, gold.k or k))
-    reading.took |= dict(conf='share of the likeliest letter among the letters told, bounded by conf_lo and conf_hi', correct='the likeliest letter is the right one', uid='custom_id' if ids else 'the number of the response, as not all have an id')
+    reading.took |= dict(conf='share of the likeliest letter among the letters told, bounded by conf_lo and conf_hi', correct='the likeliest letter is the right one', uid='custom_id' if ids else f'{ROW}, as not all responses have an id')
     if n := sum(int(a.scores['wrote_another']) for a in answers): reading.took['note'] = f'{n} replies wrote another letter than the likeliest, which counts'
     found = dict(source='openai') | (dict(model=models.pop()) if len(models) == 1 else {})
     return gathered(answers, reading, found | meta, {k: v for k, v in columns.items() if k == 'cluster'}, '', "choose one response for each")

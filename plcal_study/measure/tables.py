@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 from .predictions import Predictions, probs_of
-from .records import FAULTS, SUBJECTS, Misread, Reading, conditions, finished, json_lines
+from .records import FAULTS, ROW, SUBJECTS, Misread, Reading, conditions, finished, json_lines
 
 # %% auto #0
 __all__ = ['ROLES', 'read_table', 'read_columns']
@@ -470,7 +470,7 @@ def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, fi
     w.bad |= ~chosen # out of the way, and no fault
     uid, none = _joined(t, roles['uid']) if 'uid' in roles else (np.arange(len(t)), np.zeros(len(t), bool))
     w.fault(none, lambda i: f"uid ({roles['uid'][0]}) must be there, got {w.raw('uid', i)!r}")
-    reading.took['uid'] = ':'.join(roles['uid']) if 'uid' in roles else 'the row number, as no column names it'
+    reading.took['uid'] = ':'.join(roles['uid']) if 'uid' in roles else f'{ROW}, as no column names it'
     logits, label, scores = _options(w) if {'logits', 'probs'} & roles.keys() else (None, None, {})
     conf, correct = _confidence(w, logits), _correct(w, logits, label)
     for n in roles.get('scores', []):

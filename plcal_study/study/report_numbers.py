@@ -18,6 +18,7 @@ from ..measure.calibrators import EPS, cross_fit, fit_isotonic, fit_temperature
 from ..measure.inference import Test, _level, augrc_interval, auroc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
 from ..measure.metrics import corp, ece, ece_null, risk_coverage, smece, wilson
 from ..measure.predictions import Predictions, pair, select
+from ..measure.records import numbered
 
 # %% auto #0
 __all__ = ['COLUMNS', 'GROUPS', 'RISKS', 'DELTA', 'STEPS', 'Model', 'as_model', 'null_draws', 'Corp', 'corp_null', 'summary',
@@ -388,7 +389,8 @@ def position(
 
 # %% ../../nbs/study/57_report_numbers.ipynb #581d9077
 def _paired(a: Model, b: Model) -> tuple[Predictions, Predictions, int]: # the common questions, in the same order; questions in one only
-    "Two models on the questions that both answered; a `ValueError` if there are none, or labels differ."
+    "Two models on the questions that both answered; a `ValueError` if a log names no questions, none is common, or labels differ."
+    if nameless := [m.name for m in (a, b) if numbered(m.p)]: raise ValueError(f'{b.name} and {a.name} cannot be compared question by question: the log of {" and of ".join(nameless)} does not name its questions, and rows of two files need not be in one order. Give ids in both logs and say where they are: --columns uid=COLUMN, or columns={{"uid": …}}')
     if np.array_equal(a.p.uid, b.p.uid): return *pair(a.p, b.p), 0
     common = np.intersect1d(a.p.uid, b.p.uid)
     if len(common) < 2: raise ValueError(f'{b.name} and {a.name} have {len(common)} question{"s" * (len(common) != 1)} in common, so they cannot be compared question by question')
@@ -423,8 +425,9 @@ def comparison(
     for b in others:
         try: one, two, odd = _paired(a, b)
         except ValueError as e:
-            warnings.append(f'No comparison by question: {e}.')
+            warnings.append(f'No comparison by question: {str(e).rstrip(".")}.')
             continue
+        if (a.p.uid == np.arange(len(a.p)).astype(str)).all() and not any('uid' in (m.p.meta.get('read') or ()) for m in (a, b)): warnings.append(f'The questions of {b.name} and {a.name} are named by nothing but their numbers, so they are paired in the order in which they were given. If the orders differ, no difference here means anything.')
         if odd: warnings.append(f'{b.name} and {a.name} are compared on the {len(one):,} questions that both answered; {odd:,} are in one log only and are left out of the comparison.')
         lines += _versus(a, b, one, two)
     _adjust(lines)
