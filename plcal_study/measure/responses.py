@@ -88,20 +88,27 @@ def letter_in(
     t = token.decode('utf-8', 'replace').strip(_WRAP)
     return ord(t) - 65 if len(t) == 1 and 'A' <= t < chr(65 + k) else None
 
+def _opens(t: Told, k: int) -> int | None:
+    "The token of a letter that stands alone at the beginning: before the end, a mark or a new line, and not as the word A or I."
+    first = next((i for i, x in enumerate(t.tokens) if x.decode('utf-8', 'replace').strip(_WRAP)), 0)
+    if letter_in(t.tokens[first], k) is None: return None
+    rest = b''.join(t.tokens[first:]).decode('utf-8', 'replace').lstrip(_WRAP)[1:].replace('▁', ' ').replace('Ġ', ' ').replace('Ċ', '\n')
+    return first if re.match(r'[^\w\s\'’/&+-]|[\'’/&+-](?!\w)|[ \t\r]*(?:\n|$)', rest) else None
+
 def letter_place(
     t: Told,
     k: int,  # options
 ) -> int:    # the number of a token
-    "The token that tells the letter; raises `ValueError` where there is none."
-    first = next((i for i, x in enumerate(t.tokens) if x.decode('utf-8', 'replace').strip(_WRAP)), 0)
-    if letter_in(t.tokens[first], k) is not None: return first
-    text = b''.join(t.tokens).decode('utf-8', 'replace')
-    for m in reversed(list(_SAYS.finditer(text))):
-        if not 'A' <= m[1].upper() < chr(65 + k): continue
-        ends = np.cumsum([len(x) for x in t.tokens])
-        i = int(np.searchsorted(ends, len(text[:m.start(1)].encode()), side='right'))
-        if i < len(ends) and letter_in(t.tokens[i].upper(), k) is not None: return i
-    if len([x for x in t.tokens if x.strip()]) <= 1: return first
+    "The token that tells the letter: where it says `answer is B` or `answer: B`, or else that of a letter which opens the reply and stands alone; raises `ValueError` where there is none."
+    text, ends = b''.join(t.tokens).decode('utf-8', 'replace'), np.cumsum([len(x) for x in t.tokens])
+    said = [m for m in _SAYS.finditer(text) if 'A' <= m[1].upper() < chr(65 + k) and (m[1].isupper() or re.match(r'[*_`"\')\]}$]*\s*([\n.,;:!?]|$)', text[m.end():]))]
+    def places(found): # the last comes first
+        at = (int(np.searchsorted(ends, len(text[:m.start(1)].encode()), side='right')) for m in reversed(found))
+        return [i for i in at if i < len(ends) and letter_in(t.tokens[i].upper(), k) is not None]
+    if sure := places([m for m in said if re.match(r'(?i:answer)(\s+(?i:is)\b|\s*[:=])', m[0])]): return sure[0]
+    if (first := _opens(t, k)) is not None: return first
+    if some := places(said): return some[0]
+    if len(whole := [i for i, x in enumerate(t.tokens) if x.strip()]) <= 1: return whole[0] if whole else 0
     raise ValueError(f"the answer must name one of the letters A to {chr(64 + k)} in a token of its own, got {text[:60]!r}")
 
 # %% ../../nbs/measure/10_responses.ipynb #0a317a5d
@@ -268,7 +275,7 @@ def read_openai(
 def _k(replies: Sequence[tuple[str, str | None, Told, _Gold]], reading: Reading) -> int:
     "The number of options where nothing tells it: up to the last letter that is right or was written."
     if all(g.k for *_, g in replies): return 0
-    last = max([g.label for *_, g in replies if g.k is None] + [j for _, _, t, g in replies if g.k is None and (j := letter_in(t.tokens[0], 26)) is not None and (len(t.tokens) == 1 or j < 10)])
+    last = max([g.label for *_, g in replies if g.k is None] + [j for _, _, t, g in replies if g.k is None and (i := _opens(t, 26)) is not None and (j := letter_in(t.tokens[i], 26)) is not None and (len(t.tokens) == 1 or j < 10)])
     reading.took['options'] = f"A to {chr(65 + min(max(last, 1), 25))}, the last letter that is right or was written; columns={{'k': …}} says it"
     return max(last, 1) + 1
 
