@@ -188,6 +188,20 @@ def test_arrays_without_ids_are_paired_in_order_and_it_is_said(two):
     named = from_logits(p.logits, p.label, [f'q{i}' for i in range(len(p))])
     assert not report(named, named).warnings
 
+def test_clusters_that_either_log_declares_are_those_of_the_comparison():
+    ids = [f'q{i}' for i in range(200)]
+    def model(seed, cluster): return from_logits(asked(200, seed).logits, asked(200, seed).label, ids, dict(model=f'm{seed}'), cluster)
+    tens, twenties, halves = np.arange(200) % 10, np.array([f'g{i}' for i in np.arange(200) % 10]), np.arange(200) // 100
+    def compared(a, b): r = report(model(0, a), model(1, b)); return r, r.numbers.query("section == 'comparison' and measure == 'brier'").iloc[0]
+    r, both = compared(tens, twenties)
+    assert both.resampled == '10 clusters' and not r.warnings, 'other names, the same clusters'
+    for a, b in ((tens, None), (None, tens)):
+        r, one = compared(a, b)
+        assert one.resampled == '10 clusters' and ends(one) == ends(both)
+    r, other = compared(tens, halves)
+    assert ends(other) == ends(both) and 'declare different clusters' in r.warnings[0] and r.warnings[0] in r.html()
+    assert compared(None, None)[1].resampled == '200 questions'
+
 def test_other_questions_are_not_compared():
     r = report(asked(60, clusters=None), from_grades([.5, .6], [1, 0], ['x', 'y']))
     assert (r.numbers.section != 'comparison').all() and '0 questions in common' in r.warnings[0] and r.warnings[0] in r.html()

@@ -405,10 +405,13 @@ def _differences(a: Predictions, b: Predictions, codes: np.ndarray | None) -> di
     def ranking(): return delong([b.conf, a.conf], np.stack([b.correct, a.correct]), codes).compare(0, 1)
     return dict(acc=acc) | {s: partial(mean_difference, y[s], x[s], codes) for s in both} | dict(auroc=ranking)
 
-def _versus(a: Model, b: Model, one: Predictions, two: Predictions) -> list[dict]:
+def _shared(one: Predictions, two: Predictions) -> tuple[np.ndarray | None, bool]: # (n,) int, or None; do the two declare different clusters?
+    "The clusters of common questions: those of either model, and of the first where both declare some."
+    known = [codes for p in (one, two) if p.cluster is not None and (codes := pd.factorize(p.cluster)[0]).max() > 0]
+    return (known[0] if known else None), len(known) > 1 and not np.array_equal(*known)
+
+def _versus(a: Model, b: Model, one: Predictions, two: Predictions, codes: np.ndarray | None) -> list[dict]:
     "The lines of b against a, on their common questions."
-    codes = None if one.cluster is None or a.codes is None else pd.factorize(one.cluster)[0]
-    if codes is not None and codes.max() < 1: codes = None
     how: dict[str, Any] = dict(group=a.name, n=len(one), resampled=f'{len(one):,} questions' if codes is None else f'{codes.max() + 1:,} clusters')
     lines = [_line('comparison', b, name, f, null=0., **how) for name, f in _differences(one, two, codes).items()]
     gap = ece(two.conf, two.correct) - ece(one.conf, one.correct)
@@ -429,7 +432,9 @@ def comparison(
             continue
         if (a.p.uid == np.arange(len(a.p)).astype(str)).all() and not any('uid' in (m.p.meta.get('read') or ()) for m in (a, b)): warnings.append(f'The questions of {b.name} and {a.name} are named by nothing but their numbers, so they are paired in the order in which they were given. If the orders differ, no difference here means anything.')
         if odd: warnings.append(f'{b.name} and {a.name} are compared on the {len(one):,} questions that both answered; {odd:,} are in one log only and are left out of the comparison.')
-        lines += _versus(a, b, one, two)
+        codes, differ = _shared(one, two)
+        if differ: warnings.append(f'{b.name} and {a.name} declare different clusters for the same questions; the comparison takes those of {a.name}. Declare the same for both.')
+        lines += _versus(a, b, one, two, codes)
     _adjust(lines)
     return lines, warnings
 
