@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2
 from plcal_study.measure.abstention import certify_threshold, grid_certified
 from plcal_study.measure.bootstrap import ece_interval
 from plcal_study.measure.calibrators import repair_report
@@ -15,7 +16,7 @@ from plcal_study.measure.predictions import from_grades, from_logits, pair, save
 from plcal_study.study import report_numbers
 from plcal_study.study.cli import main
 from plcal_study.study.report import report
-from plcal_study.study.report_figures import say
+from plcal_study.study.report_figures import p_say, say
 from plcal_study.study.report_numbers import COLUMNS, as_model, corp_null
 
 HOSTILE = '</script><img src=x onerror=alert(1)>"\'&amp;<b>'
@@ -137,6 +138,26 @@ def test_groups_are_the_measuring_floor_and_holm(one):
     np.testing.assert_array_equal(gaps.p_holm, holm(gaps.p.to_numpy()))
     pooled = one.numbers[one.numbers.measure == 'conf_gap_pooled']
     assert pooled.estimate.std() <= gaps.estimate.std() and abs(pooled.estimate.mean() - gaps.estimate.mean()) < .01
+
+def test_a_spread_of_gaps_has_a_test_by_hand(one):
+    p, k = one.models[0].p, 10
+    gap = np.array([(p.conf - p.correct)[p.cluster == str(c)].mean() for c in range(k)])
+    within = sum(((p.conf - p.correct)[p.cluster == str(c)] - gap[c]) @ ((p.conf - p.correct)[p.cluster == str(c)] - gap[c]) for c in range(k)) / (400 - k)
+    q = ((gap - gap.mean())**2).sum() / (within / 40)
+    assert row(one, 'groups', 'spread').p == pytest.approx(chi2.sf(q, 9)) and row(one, 'groups', 'spread').estimate == pytest.approx(max(0, (q - 9) / (10 / (within / 40) * .9))**.5)
+
+def test_gaps_that_do_not_differ_are_seldom_said_to(one):
+    "Ten subjects of one and the same gap: the estimate of their spread is above 0 half of the time, the test speaks up in one of twenty."
+    rng, above, shown = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        p = report_numbers._pooled(rng.normal(.1, .05, 10), np.full(10, .0025))[2]
+        above, shown = above + (p['estimate'] > 0), shown + (p['p'] < .05)
+    assert above > 60 and shown < 22
+
+@pytest.mark.parametrize('estimate, p, says', [(.1, .001, 'differ by more than chance'), (.03, .3, 'is not shown'), (0., .6, 'no more than chance explains')])
+def test_the_words_on_the_spread_follow_its_p(estimate, p, says):
+    from plcal_study.study.report import _differ
+    assert says in _differ(pd.Series(dict(estimate=estimate, p=p))) and p_say(p) in _differ(pd.Series(dict(estimate=estimate, p=p)))
 
 def test_repair_is_that_of_the_calibrators(one):
     t = repair_report(one.models[0].p, ['temperature', 'isotonic'])

@@ -264,6 +264,13 @@ def _under(r: pd.Series, share: bool = False) -> str:
     if math.isnan(r.estimate): return '–'
     return one(r.estimate) + (f'<small>{one(r.lo)} to {one(r.hi)}</small>' if not math.isnan(r.lo) else '')
 
+def _differ(spread: pd.Series) -> str:
+    "Do gaps differ between clusters?"
+    tested = f'(Cochran’s Q, p {p_say(spread.p)})'
+    if spread.p < .05: return f'The gaps differ by more than chance {tested}: the true ones by a standard deviation of some {say(spread.estimate)}.'
+    if spread.estimate > 0: return f'That the true gaps differ is not shown {tested}; their standard deviation is estimated at {say(spread.estimate)}, which chance alone could give.'
+    return f'The gaps differ by no more than chance explains {tested}.'
+
 def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
     "Each subject by itself, where there are subjects."
     out = []
@@ -277,7 +284,7 @@ def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
         drawn = dots_figure([(str(g), gap.estimate[g], gap.lo[g], gap.hi[g], float(pooled.get(g, math.nan))) for g in order], 'Confidence less accuracy', f'Gap of {m.name} in {len(order)} clusters, from {say(gap.estimate.min(), 3, True)} to {say(gap.estimate.max(), 3, True)}.')
         rows = [[escape(str(g)), f'{acc.n[g]:,}', _under(acc.loc[g], True), f'{conf.estimate[g]:.1%}', _under(gap.loc[g]), p_say(gap.p_holm[g]), say(float(pooled.get(g, math.nan)), 3, True), _under(auc.loc[g])] for g in order]
         spread = _row(t, 'groups', m.name, 'spread')
-        words = f' True gaps differ by a standard deviation of {say(spread.estimate)}.' if spread is not None and spread.estimate > 0 else ' The gaps differ by no more than chance explains.'
+        words = '' if spread is None else ' ' + _differ(spread)
         said = f'Dots: confidence less accuracy of each cluster with its 95% interval; right of 0 overconfident. Circles: the same drawn to the mean of all, as much as chance explains (empirical Bayes).{words} Holm’s p is corrected over all {len(order)}.'
         table = _table(['Cluster', 'n', 'Accuracy', 'Confidence', 'Gap', 'Holm p', 'Pooled', 'AUROC'], rows, f'{escape(m.name)}: by cluster')
         out.append((f'<h3>{escape(m.name)}</h3>' if len(models) > 1 else '') + f'<div class="two"><div>{drawn}</div><p class="note">{said}</p></div>{table}')

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
+from scipy.special import chdtrc, expit, logit
 from ..measure.abstention import certify_threshold, grid_certified
 from ..measure.bootstrap import Interval, ece_interval
 from ..measure.calibrators import EPS, cross_fit, fit_isotonic, fit_temperature
@@ -288,14 +289,14 @@ def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarr
     return lo, hi
 
 # %% ../../nbs/study/57_report_numbers.ipynb #3a861b34
-def _pooled(gap: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]: # (k,) estimates, (k,) standard errors, spread
-    "Gaps drawn towards their mean; the spread is the standard deviation of the true gaps."
+def _pooled(gap: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]: # (k,) estimates, (k,) standard errors, the spread and its p
+    "Gaps drawn towards their mean; the spread is the standard deviation of the true gaps, its p that of Cochran's Q."
     w = 1 / var
     q, c = float((w * (gap - (w @ gap) / w.sum())**2).sum()), w.sum() - (w @ w) / w.sum()
     tau2 = max(0., (q - len(gap) + 1) / c)
     u = 1 / (var + tau2)
     mean, keep = (u @ gap) / u.sum(), tau2 / (tau2 + var)
-    return mean + keep * (gap - mean), np.sqrt(keep * var + (1 - keep)**2 / u.sum()), math.sqrt(tau2)
+    return mean + keep * (gap - mean), np.sqrt(keep * var + (1 - keep)**2 / u.sum()), dict(estimate=math.sqrt(tau2), p=float(chdtrc(len(gap) - 1, q)))
 
 def _group(m: Model, name: str, rows: np.ndarray) -> list[dict]:
     "Lines of one group."
@@ -327,7 +328,7 @@ def groups(
     m.lines.extend(lines)
     if not within > 0: return
     near, se, spread = _pooled(mean, within / size)
-    m.lines.append(_line('groups', m, 'spread', float, spread, method='DerSimonian–Laird', null=0.))
+    m.lines.append(_line('groups', m, 'spread', dict, spread, method='DerSimonian–Laird; p of Cochran’s Q', null=0.))
     for name, x, s, k in zip(m.clusters, near, se, size, strict=True):
         m.lines.append(_line('groups', m, 'conf_gap_pooled', dict, dict(estimate=float(x), lo=float(x - 1.96 * s), hi=float(x + 1.96 * s)), group=str(name), n=int(k), method='empirical Bayes'))
 
