@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
 from scipy.stats import chi2
 from plcal_study.measure.abstention import certify_threshold, grid_certified
 from plcal_study.measure.bootstrap import ece_interval
@@ -128,7 +129,32 @@ def test_a_sweep_counts(one):
     i, kept = 100, p.conf >= s.threshold[100]
     e = np.bincount(one.models[0].codes[kept], p.correct[kept] - s.right[i] / s.answered[i])
     se = np.sqrt((e @ e) * 10 / 9) / kept.sum()
-    assert s.hi[i] - s.right[i] / s.answered[i] == pytest.approx(2.2621571628 * se)
+    a = s.right[i] / s.answered[i]
+    assert (logit(s.hi[i]) - logit(a), logit(a) - logit(s.lo[i])) == pytest.approx((2.2621571628 * se / (a * (1 - a)),) * 2)
+
+def test_intervals_stay_where_their_values_can_be():
+    "Five clusters, one of them wrong throughout: a plain t interval would reach beyond 1."
+    hit = np.arange(100) // 20 != 0
+    r = report(from_grades(np.where(hit, 1., .98), hit, cluster=np.arange(100) // 20))
+    acc = row(r, 'summary', 'acc')
+    assert mean_difference(hit.astype(float), np.zeros(100), np.arange(100) // 20).hi > 1
+    half = 2.7764451 * .2 / (.8 * .2) # sd of five clusters' means, sqrt(.2), over sqrt(5)
+    assert (acc.lo, acc.hi) == pytest.approx((expit(logit(.8) - half), expit(logit(.8) + half))) and acc.method == 't, clusters, logit'
+    wrong = report(from_grades(np.r_[np.full(50, .99), np.full(50, .9)], np.r_[np.zeros(49), np.ones(51)], cluster=np.arange(100) // 50))
+    for r in (r, wrong):
+        for m, least, most in (('acc', 0, 1), ('conf', 0, 1), ('conf_gap', -1, 1), ('brier_top', 0, 1), ('nll_top', 0, np.inf)):
+            t = r.numbers[(r.numbers.measure == m) & r.numbers.lo.notna()]
+            assert (t.lo >= least).all() and (t.hi <= most).all(), m
+        assert all(0 <= x <= 1 for s in (r.models[0].curves['sweep'],) for x in (*s.lo, *s.hi))
+
+@pytest.mark.parametrize('right', [1, 0])
+def test_all_right_in_clusters_is_as_sure_as_there_are_clusters(right):
+    r = report(from_grades(np.linspace(.5, 1, 400), [right] * 400, cluster=np.arange(400) % 4))
+    acc, s = row(r, 'summary', 'acc'), r.models[0].curves['sweep']
+    assert (acc.lo, acc.hi) == pytest.approx(wilson(4 * right, 4)) == (s.lo[-1], s.hi[-1]) and acc.method == 'Wilson, of 4 clusters'
+    assert (s.lo[0], s.hi[0]) == pytest.approx(wilson(right, 1)), 'one answer of one cluster'
+
+def test_discrimination_has_no_null(two): assert np.isnan(row(two, 'summary', 'dsc').null)
 
 def test_groups_are_the_measuring_floor_and_holm(one):
     p = one.models[0].p

@@ -342,7 +342,7 @@ def methods(
 ) -> str:                    # a paragraph, plain text
     "How the numbers were made, with conventions, draws and seeds, for a paper."
     n, seed = max(len(m.p) for m in models), models[0].seed
-    which = 'Intervals of means are t intervals of whole clusters, of AUROC those of Obuchowski (1997) on the logit scale, of AURC and AUGRC by a clustered infinitesimal jackknife on the log scale' if any(m.codes is not None for m in models) else \
+    which = 'Intervals of means are t intervals of whole clusters (of accuracy on the logit scale, or Wilson’s with as many answers as clusters where none differs), of AUROC those of Obuchowski (1997) on the logit scale, of AURC and AUGRC by a clustered infinitesimal jackknife on the log scale' if any(m.codes is not None for m in models) else \
         'Intervals are Wilson’s for accuracy, t intervals for means, DeLong’s on the logit scale for AUROC, and by the infinitesimal jackknife on the log scale for AURC and AUGRC'
     signs = ', or where questions come in clusters the ECE of as many random signs of whole clusters’ residuals; smooth ECE and MCB have no null there, and the consistency bands take grades as independent' if any(m.codes is not None for m in models) else ''
     groups = f', of {GROUPS:,} random groups of questions or clusters where there are more' if n > GROUPS else ''

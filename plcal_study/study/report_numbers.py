@@ -73,18 +73,27 @@ def _line(section: str, m: Model, measure: str, f: Callable[..., Any], *args, **
     if not isinstance(got, dict): got = dict(estimate=float(got))
     return row | {k: v for k, v in got.items() if k in COLUMNS} | known
 
-def _mean(x: np.ndarray, codes: np.ndarray | None) -> dict:
-    "A mean with its t interval; of whole clusters if there are any."
+def _mean(x: np.ndarray, codes: np.ndarray | None, least: float = -math.inf, most: float = math.inf) -> dict:
+    "A mean with its t interval, of whole clusters if there are any, and no further than the values can be."
     try: t = mean_difference(x, np.zeros(len(x)), codes)
     except ValueError: # one answer, or all the same
         return dict(estimate=float(x.mean()), note='one question only, so there is no interval' if len(x) < 2 else 'the same for every question, so there is no interval')
-    return dict(estimate=t.estimate, lo=t.lo, hi=t.hi, method=t.method)
+    return dict(estimate=t.estimate, lo=max(t.lo, least), hi=min(t.hi, most), method=t.method)
+
+def _share(a: float, var: float, k: int) -> tuple[float, float, str]: # lower and upper end in [0, 1], method
+    "Interval of an accuracy by k clusters: t on the logit scale, or Wilson's of k answers where no cluster differs."
+    if k < 2 or not 0 < a < 1 or not var > 1e-24: return *map(float, wilson(a * k, k)), f'Wilson, of {k} clusters' # type: ignore[return-value]
+    half = _level(.95, k - 1) * math.sqrt(var) / (a * (1 - a))
+    return float(expit(logit(a) - half)), float(expit(logit(a) + half)), 't, clusters, logit'
 
 def _accuracy(hit: np.ndarray, codes: np.ndarray | None) -> dict:
     "Accuracy: Wilson's interval, or that of clusters."
-    if codes is not None and 0 < hit.mean() < 1: return _mean(hit.astype(float), codes) | dict(method='t, clusters')
-    lo, hi = wilson(hit.sum(), len(hit))
-    return dict(estimate=float(hit.mean()), lo=float(lo), hi=float(hi), method='Wilson')
+    a = float(hit.mean())
+    if codes is None: lo, hi, method = *wilson(hit.sum(), len(hit)), 'Wilson'
+    else:
+        e = np.bincount(codes, hit - a)
+        lo, hi, method = _share(a, float(e @ e) * len(e) / (len(e) - 1) / len(hit)**2, len(e))
+    return dict(estimate=a, lo=float(lo), hi=float(hi), method=method)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #8fc8ed73
 GROUPS = 20_000 # units that a bootstrap tells apart
@@ -188,7 +197,7 @@ def _proper(name: str, losses: dict[str, np.ndarray], codes: np.ndarray | None) 
     "The mean of a proper score."
     if name not in losses: raise ValueError('needs the scores of all options, and this log holds a confidence and a grade only')
     if not np.isfinite(losses[name]).all(): raise ValueError('infinite: an option scored as impossible was the right one')
-    return _mean(losses[name], codes)
+    return _mean(losses[name], codes, 0., 2. if name == 'brier' else 1. if name == 'brier_top' else math.inf)
 
 def summary(
     m: Model,      # gets the lines, and the curve of reliability
@@ -201,8 +210,8 @@ def summary(
     def smooth(): return _by_null(smece(conf, hit), ece_null(conf, hit, draws=null_draws(n, 2e7, 100), seed=m.seed, metric=smece).draws, 'reflected Gaussian kernel')
     def line(measure, f, *args, **known): m.lines.append(_line('summary', m, measure, f, *args, **known))
     line('acc', _accuracy, hit, m.codes)
-    line('conf', _mean, conf, m.codes)
-    line('conf_gap', _mean, conf - hit, m.codes, null=0.)
+    line('conf', _mean, conf, m.codes, 0., 1.)
+    line('conf_gap', _mean, conf - hit, m.codes, -1., 1., null=0.)
     line('ece15', _ece, m, m.p, resampled=m.varied)
     line('ece15_true', _true_ece, m, group, resampled=words, null=0.)
     if m.codes is None:
@@ -211,7 +220,7 @@ def summary(
     else: # a null of independent grades would be too narrow
         line('smece', smece, conf, hit, method='reflected Gaussian kernel', resampled='', note=_APART)
         line('mcb', float, d.mcb, method='CORP of the Brier score', resampled='', note=_APART)
-    line('dsc', float, d.dsc, method='CORP of the Brier score', null=0., resampled='')
+    line('dsc', float, d.dsc, method='CORP of the Brier score', resampled='')
     line('unc', float, d.unc, method='CORP of the Brier score', resampled='')
     for name in ('brier', 'nll', 'brier_top', 'nll_top'): line(name, _proper, name, losses, m.codes)
     for name, f, useless in (('auroc', auroc_interval, .5), ('aurc', aurc_interval, chance), ('augrc', augrc_interval, chance / 2)): line(name, _ranking, f, m, null=useless)
@@ -269,12 +278,12 @@ def _sweep(m: Model, points: int = 201) -> Sweep:
     answered = np.rint(c.coverage[at] * n).astype(int)
     right = answered - np.rint(c.risk[at] * answered).astype(int)
     lo, hi = wilson(right, answered)
-    if m.codes is not None: lo, hi = _clustered(m, m.codes, c.threshold[at], right / answered, lo, hi)
+    if m.codes is not None: lo, hi = _clustered(m, m.codes, c.threshold[at], right / answered)
     return Sweep(c.threshold[at], answered, right, lo, hi)
 
-def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Intervals of accuracies among the answered by clusters; as they were where fewer than two clusters answer, or nothing varies."
-    lo, hi, k = lo.copy(), hi.copy(), len(m.clusters)
+def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Intervals of accuracies among the answered, by the clusters that answer."
+    lo, hi, k = np.empty(len(acc)), np.empty(len(acc)), len(m.clusters)
     order = np.argsort(-m.p.conf, kind='stable')
     ends = np.searchsorted(-m.p.conf[order], -threshold, 'right')
     size, hits, start = np.zeros(k), np.zeros(k), 0
@@ -283,9 +292,7 @@ def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarr
         size += np.bincount(codes[rows], minlength=k)
         hits += np.bincount(codes[rows], m.p.correct[rows], k)
         start, total, who = end, hits - a * size, int((size > 0).sum())
-        if who < 2 or not 0 < a < 1: continue
-        half = _level(.95, who - 1) * math.sqrt(float(total @ total) * who / (who - 1)) / end
-        lo[i], hi[i] = max(0, a - half), min(1, a + half)
+        lo[i], hi[i], _ = _share(float(a), float(total @ total) * who / max(1, who - 1) / end**2, who)
     return lo, hi
 
 # %% ../../nbs/study/57_report_numbers.ipynb #3a861b34
@@ -298,11 +305,16 @@ def _pooled(gap: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, d
     mean, keep = (u @ gap) / u.sum(), tau2 / (tau2 + var)
     return mean + keep * (gap - mean), np.sqrt(keep * var + (1 - keep)**2 / u.sum()), dict(estimate=math.sqrt(tau2), p=float(chdtrc(len(gap) - 1, q)))
 
+def _gap(conf: np.ndarray, hit: np.ndarray) -> dict:
+    "Confidence less accuracy, tested, with an interval inside [-1, 1]."
+    t = mean_difference(conf, hit.astype(float))
+    return t._asdict() | dict(lo=max(t.lo, -1.), hi=min(t.hi, 1.))
+
 def _group(m: Model, name: str, rows: np.ndarray) -> list[dict]:
     "Lines of one group."
     conf, hit = m.p.conf[rows], m.p.correct[rows]
     def line(measure, f, *args, **known): return _line('groups', m, measure, f, *args, group=name, n=len(rows), resampled=f'{len(rows):,} questions', **known)
-    return [line('acc', _accuracy, hit, None), line('conf', _mean, conf, None), line('conf_gap', mean_difference, conf, hit.astype(float), null=0.), line('auroc', auroc_interval, conf, hit, null=.5)]
+    return [line('acc', _accuracy, hit, None), line('conf', _mean, conf, None, 0., 1.), line('conf_gap', _gap, conf, hit, null=0.), line('auroc', auroc_interval, conf, hit, null=.5)]
 
 def _adjust(lines: list[dict]) -> None:
     "Holm's p over the lines that have a p."
@@ -330,7 +342,7 @@ def groups(
     near, se, spread = _pooled(mean, within / size)
     m.lines.append(_line('groups', m, 'spread', dict, spread, method='DerSimonian–Laird; p of Cochran’s Q', null=0.))
     for name, x, s, k in zip(m.clusters, near, se, size, strict=True):
-        m.lines.append(_line('groups', m, 'conf_gap_pooled', dict, dict(estimate=float(x), lo=float(x - 1.96 * s), hi=float(x + 1.96 * s)), group=str(name), n=int(k), method='empirical Bayes'))
+        m.lines.append(_line('groups', m, 'conf_gap_pooled', dict, dict(estimate=float(x), lo=max(-1., float(x - 1.96 * s)), hi=min(1., float(x + 1.96 * s))), group=str(name), n=int(k), method='empirical Bayes'))
 
 # %% ../../nbs/study/57_report_numbers.ipynb #62641959
 def _repaired(m: Model, name: str, before: dict[str, np.ndarray], q: Predictions) -> tuple[list[dict], list[dict]]: # scores after; changes
@@ -338,7 +350,7 @@ def _repaired(m: Model, name: str, before: dict[str, np.ndarray], q: Predictions
     def line(measure, f, *args, **known): return _line('repair', m, measure, f, *args, group=name, **known)
     after = _losses(q)
     shared = [s for s in before if s in after]
-    lines = [line('ece15', _ece, m, q, 5e7, resampled=m.varied), line('conf_gap', _mean, q.conf - q.correct, m.codes, null=0.),
+    lines = [line('ece15', _ece, m, q, 5e7, resampled=m.varied), line('conf_gap', _mean, q.conf - q.correct, m.codes, -1., 1., null=0.),
              line('auroc', auroc_interval, q.conf, q.correct, m.codes, null=.5)]
     return lines + [line(s, _proper, s, after, m.codes) for s in shared], [line(f'{s}_change', mean_difference, after[s], before[s], m.codes, null=0.) for s in shared]
 
