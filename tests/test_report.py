@@ -291,7 +291,8 @@ def bf16(z): return (np.asarray(z, np.float32).view(np.uint32) & 0xFFFF0000).vie
     (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', skipped=3, conf='column p'))), '3 lines of the log'),
     (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', conf='column p'))), 'conf from column p'),
     (from_grades([.7, .8], [1, 0], cluster=['x', 'x']), 'in one cluster, x'),
-    (from_grades([.7, .8, .9], [1, 0, 1], cluster=['x', 'x', 'y']), '2 clusters only'),
+    (from_grades([.7, .8, .9], [1, 0, 1], cluster=['x', 'x', 'y']), 'p of ECE cannot be below 0.5'),
+    (from_grades(np.linspace(.5, 1, 190), np.arange(190) % 2, cluster=np.arange(190) % 19), '19 clusters only: intervals rest on how much these few differ, and those of the bootstrap (ECE without bias) are then too narrow'),
 ])
 def test_a_warning_is_given(p, says):
     m = as_model(p, 'm')
@@ -302,6 +303,10 @@ def test_a_confidence_below_one_in_k_is_no_softmax():
     p = asked()
     low = report_numbers.replace(p, conf=np.minimum(p.conf, .2))
     assert 'below 1/k' in report_numbers._options(low)[0] and not report_numbers._options(p)
+
+def test_twenty_clusters_are_enough():
+    p = from_grades(np.linspace(.5, 1, 400), np.arange(400) % 2, cluster=np.arange(400) % 20)
+    assert not report_numbers._few(as_model(p, 'm'))
 
 def test_a_sound_log_has_no_warnings(two):
     assert not two.models[0].warnings
@@ -374,6 +379,13 @@ def test_every_figure_has_words_and_numbers(two):
     assert len(figures) >= 5 and all(a.get('role') == 'img' and len(a['aria-label']) > 30 for a in figures)
     ids = [a['id'] for _, a in page.seen if 'id' in a]
     assert len(ids) == len(set(ids)) and all(a['href'][1:] in ids for tag, a in page.seen if tag == 'a')
+
+def test_words_of_a_figure_and_of_the_brief_do_not_contradict():
+    "Most answers are sure and too sure; the few unsure ones lie far above the diagonal, and are most of the curve."
+    conf = np.r_[np.linspace(.1, .6, 60), np.full(940, .9)]
+    r = report(from_grades(conf, np.r_[np.ones(60), np.arange(940) % 10 < 7]))
+    figure = next(a['aria-label'] for tag, a in Tags(r.html()).seen if tag == 'svg' and 'Reliability' in a.get('aria-label', ''))
+    assert 'Overconfident' in repr(r) and 'underconfident' not in figure and 'right at confidence 0.90' in figure
 
 def test_numbers_on_the_page_are_those_of_the_table(two):
     text = Tags(two.html()).text

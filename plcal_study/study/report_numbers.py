@@ -486,7 +486,7 @@ def _few(m: Model) -> list[str]:
     if not few: out.append(f'No answer is {what}. AUROC, risk at a threshold and the repair compare right with wrong answers, so they cannot be told from this log.')
     elif few < 30: out.append(f'{few} {what} answer{"s" * (few != 1)} only: AUROC, the risk–coverage curve and the repair rest on {"it" if few == 1 else "them"}.')
     if len(np.unique(m.p.conf)) == 1: out.append('All confidences are the same: they rank nothing, AUROC is 0.5 whatever the model knows, and a threshold answers all or nothing.')
-    if m.codes is not None and len(m.clusters) < 10: out.append(f'{len(m.clusters)} clusters only: intervals rest on how much these few differ.')
+    if m.codes is not None and len(m.clusters) < 20: out.append(f'{len(m.clusters)} clusters only: intervals rest on how much these few differ, and those of the bootstrap (ECE without bias) are then too narrow.' + (f' With so few, the p of ECE cannot be below {2. ** (1 - len(m.clusters)):.3g}.' if len(m.clusters) < 6 else ''))
     return out
 
 # %% ../../nbs/study/57_report_numbers.ipynb #b31ff47b
