@@ -1,5 +1,6 @@
 "The readers of other tools' logs: what was written comes back, what is guessed is said, and no file, however broken, gives another error than one that names it."
 import copy, json, math, os, random, re, time, zipfile, zlib
+from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -138,6 +139,26 @@ def test_ids_stay_as_they_are_written(tmp_path):
     assert read_log(tmp_path / 'a.csv', quiet=True).uid.tolist() == ['007', '7', '2026-01-01', 'NA']
     log_files.lines(tmp_path / 'a.jsonl', [dict(id='2026-01-01', conf=.5, correct=True), dict(id='2026-01-02', conf=.5, correct=True)])
     assert read_log(tmp_path / 'a.jsonl', quiet=True).uid.tolist() == ['2026-01-01', '2026-01-02']
+
+
+def test_tasks_without_scores_of_options_are_named(tmp_path, capsys):
+    "One task of two tells no scores of all options: those of the other are left out, and it is said which lacks them."
+    from plcal_study.measure.logs import _together
+    from plcal_study.measure.records import Reading
+    art, law = (read_log(log_files.lm_eval(tmp_path, questions(6))[0], quiet=True) for _ in range(2))
+    assert 'logits' not in _together(dict(art=art, law=law), Reading('run', 'lm-eval', quiet=True), {}, True).meta['read']
+    p = _together(dict(art=art, law=replace(law, logits=None, label=None)), Reading('run', 'lm-eval'), {}, True)
+    assert p.logits is None and p.meta['read']['logits'] == 'left out: of law not all are told' and 'scores of the options: left out: of law' in capsys.readouterr().err
+
+def test_a_cluster_that_nobody_named_is_a_guess(tmp_path):
+    for task in ('art', 'law'):
+        (tmp_path / task).mkdir()
+        text = log_files.lm_eval(tmp_path / task, questions(6))[0].read_text()
+        (tmp_path / f'samples_{task}_2026-01-01T00-00-00.000000.jsonl').write_text(text)
+    assert read_log(tmp_path, quiet=True).meta['read']['guessed'] == ['cluster']
+    assert 'guessed' not in read_log(tmp_path, columns=dict(cluster='task'), quiet=True).meta['read']
+    one = tmp_path / 'samples_art_2026-01-01T00-00-00.000000.jsonl'
+    assert read_log(one, quiet=True).meta['read']['guessed'] == ['cluster'] and 'guessed' not in read_log(one, columns=dict(cluster='subject'), quiet=True).meta['read']
 
 
 # ---- which of several

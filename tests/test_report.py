@@ -289,7 +289,7 @@ def bf16(z): return (np.asarray(z, np.float32).view(np.uint32) & 0xFFFF0000).vie
     (from_grades([.7, .8], [1, 0]), '2 questions only'),
     (from_grades(np.linspace(.5, 1, 40), np.arange(40) % 2, [f'passage{i // 4}_{i % 4}' for i in range(40)]), '10 groups (such as passage0, 4 questions)'),
     (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', skipped=3, conf='column p'))), '3 lines of the log'),
-    (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', conf='column p'))), 'conf from column p'),
+    (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', conf='column p', guessed=['conf']))), 'confidence from column p'),
     (from_grades([.7, .8], [1, 0], cluster=['x', 'x']), 'in one cluster, x'),
     (from_grades([.7, .8, .9], [1, 0, 1], cluster=['x', 'x', 'y']), 'p of ECE cannot be below 0.5'),
     (from_grades(np.linspace(.5, 1, 190), np.arange(190) % 2, cluster=np.arange(190) % 19), '19 clusters only: intervals rest on how much these few differ, and those of the bootstrap (ECE without bias) are then too narrow'),
@@ -310,6 +310,28 @@ def test_twenty_clusters_are_enough():
 
 def test_a_sound_log_has_no_warnings(two):
     assert not two.models[0].warnings
+
+def test_only_guesses_are_to_be_wary_of(tmp_path):
+    "What was asked for, or is named as it is called here, stands under the input; what was taken by a usual name is to be checked."
+    p = asked(120, clusters=None)
+    t = pd.DataFrame(dict(uid=[f'q{i}x' for i in range(120)], conf=p.conf, correct=p.correct.astype(int)))
+    def wary(frame, **how): return [w for w in as_measured(read_log(frame, quiet=True, **how)) if 'Guessed' in w]
+    def as_measured(p): report_numbers.warn(m := as_model(p, 'm')); return m.warnings
+    assert not wary(t)
+    assert not wary(t.rename(columns=dict(conf='p')), columns=dict(conf='p'))
+    (w,) = wary(t.assign(subject=np.arange(120) % 30).rename(columns=dict(conf='msp', correct='acc', uid='id')))
+    assert 'confidence from msp; grade from acc; question from id; cluster from subject, 30 values' in w
+    r = report(read_log(t.drop(columns='uid'), quiet=True))
+    assert not any('Guessed' in w for w in r.models[0].warnings) and 'confidence: conf; grade: correct; question: the row number, as no column names it (table)' in r.html()
+    several = pd.DataFrame(dict(p_0=p.probs[:, 0], p_1=1 - p.probs[:, 0], gold=p.label % 2, uid=t.uid))
+    (w,) = wary(several.rename(columns=dict(p_0='prob_0', p_1='prob_1')))
+    assert 'confidence from largest of prob_0 … prob_1; right option from gold' in w
+    save(read_log(t.rename(columns=dict(conf='msp')), quiet=True), tmp_path / 'a.parquet')
+    assert 'confidence from msp' in wary(tmp_path / 'a.parquet')[0], 'a guess is a guess after saving too'
+
+def test_numbers_that_are_none_in_meta_become_null():
+    r = report(from_grades([.5, .6], [1, 0], meta=dict(model='m', loss=float('nan'), of=[float('inf'), 1.5, dict(x=float('nan'))])))
+    assert json.loads(r.json())['models'][0]['meta'] == dict(model='m', loss=None, of=[None, 1.5, dict(x=None)])
 
 def test_saved_answers_are_no_guess(tmp_path):
     save(asked(clusters=None), tmp_path / 'a.parquet')
@@ -357,7 +379,7 @@ def test_two_degenerate_models_are_compared_in_words():
 def test_hostile_text_stays_text():
     p = asked(120, clusters=None)
     cluster = np.array([HOSTILE + str(i % 3) for i in range(120)])
-    q = from_logits(p.logits, p.label, meta=dict(model=HOSTILE, file=HOSTILE, read=dict(format=HOSTILE, conf=HOSTILE)), cluster=cluster)
+    q = from_logits(p.logits, p.label, meta=dict(model=HOSTILE, file=HOSTILE, read=dict(format=HOSTILE, conf=HOSTILE, uid=HOSTILE, guessed=['conf'])), cluster=cluster)
     page = Tags(html := report(q, from_logits(p.logits * .5, p.label, meta=dict(model=HOSTILE, task=HOSTILE), cluster=cluster)).html())
     assert not any(tag in ('img', 'b', 'iframe') for tag, _ in page.seen) and not any(k.startswith('on') for _, a in page.seen for k in a)
     assert [tag for tag, _ in page.seen].count('script') == 2 and HOSTILE in page.text and 'onerror=alert(1)>' not in html

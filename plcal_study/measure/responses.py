@@ -177,6 +177,7 @@ def _gold(row: Mapping[str, Any], columns: Mapping[str, Any], reading: Reading) 
     if isinstance(columns.get('k'), int): size = columns['k']
     else: size = _size(row[k]) if k else None
     reading.took |= dict(label=label) | (dict(options=k) if k else {})
+    reading.guessed |= ({'label'} if label not in ('label', columns.get('label')) else set()) | ({'options'} if k and k not in ('k', 'options', columns.get('k')) else set())
     options = row[k] if k and isinstance(row[k], (list, tuple, np.ndarray)) else None
     return _Gold(_option(row[label], options), size, dict(row))
 
@@ -276,6 +277,7 @@ def _k(replies: Sequence[tuple[str, str | None, Told, _Gold]], reading: Reading)
     "The number of options where nothing tells it: up to the last letter that is right or was written."
     if all(g.k for *_, g in replies): return 0
     last = max([g.label for *_, g in replies if g.k is None] + [j for _, _, t, g in replies if g.k is None and (i := _opens(t, 26)) is not None and (j := letter_in(t.tokens[i], 26)) is not None and (len(t.tokens) == 1 or j < 10)])
+    reading.guessed.add('options')
     reading.took['options'] = f"A to {chr(65 + min(max(last, 1), 25))}, the last letter that is right or was written; columns={{'k': …}} says it"
     return max(last, 1) + 1
 

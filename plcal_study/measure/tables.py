@@ -460,9 +460,15 @@ def read_table(
         raise reading.error(e) from None
 
 # %% ../../nbs/measure/08_tables.ipynb #7ae5039e
+def _guesses(roles: Mapping[str, list[str]], columns: Mapping[str, Any] | None) -> set[str]:
+    "What was taken by a usual name: not asked for, and not a column of the role's own name."
+    free = {r for r, names in roles.items() if names and not (columns or {}).get(r) and [n.lower() for n in names] != [r]}
+    return free | ({'conf'} if free & {'logits', 'probs'} and 'conf' not in roles else set()) | ({'correct'} if free & {'pred', 'label'} and 'pred' in roles and 'correct' not in roles else set())
+
 def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, filter: Any, meta: Mapping[str, Any]) -> Predictions:
     "A table whose columns are known."
     roles, wanted = _roles(table.names, columns), conditions(filter)
+    reading.guessed |= _guesses(roles, columns)
     if odd := [n for n in wanted if n not in table.names]: raise ValueError(_absent('filter', odd[0], table.names).replace("columns['filter']", 'filter'))
     ids = {n for r in ('uid', 'cluster') for n in roles.get(r, [])} | set(wanted)
     t = table.load(list(dict.fromkeys([n for ns in roles.values() for n in ns] + list(wanted))), ids)

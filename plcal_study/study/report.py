@@ -17,6 +17,7 @@ import pandas as pd
 import plcal_study
 from ..measure.logs import read_log
 from ..measure.predictions import Predictions, atomic_write
+from ..measure.records import SAID
 from .report_figures import dots_figure, p_say, reliability_figure, risk_figure, say
 from .report_numbers import DELTA, GROUPS, Model, as_model, measure_all, null_draws
 
@@ -353,11 +354,18 @@ def methods(
             f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {null_draws(n, 4e7, 200):,} draws. {which}. AUROC, AURC and AUGRC count ties half. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by 5-fold cross-fitting, folds of whole clusters where there are any. '
             f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {seed}.')
 
+def _taken(m: Model) -> str:
+    "What the reader of a log took for what."
+    read = m.p.meta.get('read')
+    return '; '.join(f'{name}: {read[what]}' for what, name in SAID.items() if read.get(what)) + f' ({read.get("format", "format not stated")})' if isinstance(read, dict) and any(read.get(what) for what in SAID) else ''
+
 def _files(models: Sequence[Model]) -> str:
     "Where the answers came from, and what computed the numbers."
     rows = [[escape(m.name), escape(str(m.p.meta.get('file', 'given in memory'))), f'{len(m.p):,}', f'<code>{escape(str(m.p.meta.get("sha256", "–")))}</code>'] for m in models]
+    taken = [[escape(m.name), escape(_taken(m))] for m in models if _taken(m)]
+    read = _table(['Model', 'Taken from the log'], taken, 'What was read as what', words=(1,)) if taken else ''
     libs = ', '.join(f'{lib} {version(lib)}' for lib in ('numpy', 'scipy', 'pandas', 'pyarrow'))
-    return _table(['Model', 'File', 'Questions', 'SHA-256'], rows, 'Input', words=(1, 3)) + f'<p class="note">plcal_study {escape(plcal_study.__version__)}, Python {platform.python_version()}, {libs}.</p>'
+    return _table(['Model', 'File', 'Questions', 'SHA-256'], rows, 'Input', words=(1, 3)) + read + f'<p class="note">plcal_study {escape(plcal_study.__version__)}, Python {platform.python_version()}, {libs}.</p>'
 
 # %% ../../nbs/study/59_report.ipynb #6ddb9d51
 def _section(name: str, heading: str, body: str, intro: str = '') -> str:
@@ -398,6 +406,12 @@ def page(
             f'<main id="main"><section aria-labelledby="brief"><h2 id="brief">In brief</h2>{brief}</section>{box}{"".join(p for _, _, p in parts)}</main><script>{_JS}{_SLIDER}</script></body></html>\n')
 
 # %% ../../nbs/study/59_report.ipynb #d0592348
+def _finite(x: Any) -> Any:
+    "JSON values, null in place of what is no finite number."
+    if isinstance(x, dict): return {k: _finite(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [_finite(v) for v in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
 @dataclass(frozen=True, eq=False)
 class Report:
     "What can be said of some answers, as a table and as a page."
@@ -419,7 +433,7 @@ class Report:
     def json(self) -> str:
         "Numbers, warnings, methods and input as JSON; null where there is no number."
         rows = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in self.numbers.to_dict('records')]
-        models = [dict(name=m.name, n=len(m.p), resampled=m.units, warnings=m.warnings, meta=m.p.meta) for m in self.models]
+        models = [dict(name=m.name, n=len(m.p), resampled=m.units, warnings=m.warnings, meta=_finite(m.p.meta)) for m in self.models]
         return json.dumps(dict(format=1, plcal_study=plcal_study.__version__, date=self.date, models=models, warnings=self.warnings, methods=methods(self.models), numbers=rows), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
 
     def save(self, path: str | Path) -> Path:

@@ -19,7 +19,7 @@ from ..measure.calibrators import EPS, cross_fit, fit_isotonic, fit_temperature
 from ..measure.inference import Test, _level, augrc_interval, auroc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
 from ..measure.metrics import corp, ece, ece_null, risk_coverage, smece, wilson
 from ..measure.predictions import Predictions, pair, select
-from ..measure.records import numbered
+from ..measure.records import SAID, numbered
 
 # %% auto #0
 __all__ = ['COLUMNS', 'GROUPS', 'RISKS', 'DELTA', 'STEPS', 'Model', 'as_model', 'null_draws', 'Corp', 'corp_null', 'summary',
@@ -503,8 +503,8 @@ def _reading(p: Predictions) -> list[str]:
     read = p.meta.get('read')
     if not isinstance(read, dict): return []
     out = [f'{read["skipped"]:,} line{"s" * (read["skipped"] != 1)} of the log could not be read and {"were" if read["skipped"] != 1 else "was"} skipped. If what failed is not random, neither is what is left.'] if read.get('skipped') else []
-    guesses = [f'{what} from {read[what]}' for what in ('conf', 'correct', 'label', 'cluster') if read.get(what) and read[what] != 'as saved']
-    return out + ([f'Taken from the log ({read.get("format", "format not stated")}): {"; ".join(guesses)}. Check that this is what was meant.'] if guesses else [])
+    guesses = [f'{name} from {read[what]}' for what, name in SAID.items() if what in (read.get('guessed') or ()) and read.get(what)]
+    return out + ([f'Guessed, as nobody said it: {"; ".join(guesses)}. Check that this is what was meant, or say it (--columns).'] if guesses else [])
 
 # %% ../../nbs/study/57_report_numbers.ipynb #5a4e36ba
 def warn(
