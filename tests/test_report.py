@@ -1,9 +1,10 @@
 "The report: numbers are those of the measuring floor, nothing from a log gets out of its text, and a poor log is answered in words."
-import json, re
+import argparse, json, re, shlex
 from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+import log_files
 from scipy.special import expit, logit
 from scipy.stats import chi2
 from plcal_study.measure.abstention import certify_threshold, grid_certified
@@ -135,13 +136,13 @@ def test_a_sweep_counts(one):
 def test_intervals_stay_where_their_values_can_be():
     "Five clusters, one of them wrong throughout: a plain t interval would reach beyond 1."
     hit = np.arange(100) // 20 != 0
-    r = report(from_grades(np.where(hit, 1., .98), hit, cluster=np.arange(100) // 20))
-    acc = row(r, 'summary', 'acc')
+    right = report(from_grades(np.where(hit, 1., .98), hit, cluster=np.arange(100) // 20))
+    acc = row(right, 'summary', 'acc')
     assert mean_difference(hit.astype(float), np.zeros(100), np.arange(100) // 20).hi > 1
     half = 2.7764451 * .2 / (.8 * .2) # sd of five clusters' means, sqrt(.2), over sqrt(5)
     assert (acc.lo, acc.hi) == pytest.approx((expit(logit(.8) - half), expit(logit(.8) + half))) and acc.method == 't, clusters, logit'
     wrong = report(from_grades(np.r_[np.full(50, .99), np.full(50, .9)], np.r_[np.zeros(49), np.ones(51)], cluster=np.arange(100) // 50))
-    for r in (r, wrong):
+    for r in (right, wrong):
         for m, least, most in (('acc', 0, 1), ('conf', 0, 1), ('conf_gap', -1, 1), ('brier_top', 0, 1), ('nll_top', 0, np.inf)):
             t = r.numbers[(r.numbers.measure == m) & r.numbers.lo.notna()]
             assert (t.lo >= least).all() and (t.hi <= most).all(), m
@@ -441,6 +442,63 @@ def test_the_command_says_what_is_wrong(args, says, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'a.csv').write_text('p,ok\n.5,1\n.6,0\n')
     assert main(['report', *args]) == 1 and says in capsys.readouterr().err and not list(tmp_path.glob('r*'))
+
+def rows(**columns): return pd.DataFrame(columns)
+
+HALF, GRADES = [.6, .7, .8, .9] * 5, [1, 0, 1, 1, 1] * 4
+TWO = [[p, 1 - p] for p in HALF]
+WORDS = {'uid': 'id', 'conf': 'surety', 'correct': 'ok', 'probs': 'all', 'label': 'gold', 'seed': '0'} # what is meant by …
+FAULTY = {
+    'two confidences': (rows(conf=HALF, msp=HALF, correct=GRADES), 1),
+    'two families': (rows(prob_0=HALF, prob_1=[1 - x for x in HALF], probs_0=HALF, probs_1=[1 - x for x in HALF], label=[0] * 20), 1),
+    'logits and probs': (rows(logits=TWO, probs=TWO, label=[0] * 20), 2),
+    'a confidence of its own': (rows(probs=TWO, label=[0] * 20, confidence=[.95] * 20), 2),
+    'a grade that contradicts': (rows(probs=TWO, label=[0] * 20, correct=[0] * 20), 1),
+    'two clusters': (rows(conf=HALF, correct=GRADES, subject=list('aabb') * 5, topic=list('abab') * 5), 2),
+    'questions twice': (rows(id=list(range(10)) * 2, seed=[0] * 10 + [1] * 10, conf=HALF, correct=GRADES), 2),
+    'other names': (rows(surety=HALF, ok=GRADES, all=TWO, gold=[0] * 20), 2),
+    'a grade as label': (rows(probs=TWO, label=[True, False] * 10), 0),
+}
+
+@pytest.mark.parametrize('name', FAULTY)
+def test_every_remedy_that_the_command_prints_works(name, tmp_path, capsys):
+    table, remedies = FAULTY[name]
+    table.to_json(log := tmp_path / 'a.jsonl', orient='records', lines=True)
+    assert main(['report', str(log), '-o', str(tmp_path / 'r.html'), '--quiet']) == 1
+    said = capsys.readouterr().err
+    assert '{' not in said and 'columns=' not in said and 'filter=' not in said, said
+    found = [' '.join(m) for m in re.findall(r"(--columns|--filter) ((?:'[^']*'|[^\s;'])+)", said)]
+    assert len(found) >= remedies and not list(tmp_path.glob('r*')), said
+    for option, value in (shlex.split(x.rstrip(',')) for x in found if remedies):
+        value = re.sub('([a-z]+)=…', lambda m: f'{m[1]}={WORDS[m[1]]}', value)
+        assert main(['report', str(log), option, value, '-o', str(tmp_path / 'r.html'), '--quiet']) == 0, capsys.readouterr().err
+        capsys.readouterr()
+
+def test_roles_of_the_command():
+    from plcal_study.study.cli import _roles, _shell
+    assert _roles('conf=p, correct = ok,uid=id,uid=seed,cluster=,k=4') == dict(conf='p', correct='ok', uid=['id', 'seed'], cluster=None, k=4)
+    assert _roles('k=options,conf=a=b') == dict(k='options', conf='a=b')
+    for bad in ('conf', '=p', 'conf=p,', 'uid=a,uid='):
+        with pytest.raises(argparse.ArgumentTypeError): _roles(bad)
+    for want in (dict(conf='my p, raw'), dict(conf="it's"), dict(uid=['a b', 'c,d'], cluster=None)): # what a remedy prints is what the option means
+        assert _roles(shlex.split(_shell(f'choose by columns={want!r}'))[-1]) == want
+    assert _shell("choose one by filter='epoch=1'") == 'choose one by --filter epoch=1' and _shell("choose one of ['a', 'b'] by `filter=`").endswith('by --filter') and _shell('say it by format=, one of').startswith('say it by --format, one of')
+    assert 'in Python' in _shell('give `label=`') and _shell("columns['conf'] names 'x', which") == "--columns conf= names 'x', which"
+
+@pytest.mark.parametrize('given, says', [('ab.csv', "ab.csv: there is no such file or folder; did you mean DIR/abc.csv?"), ('none/x.csv', 'none/x.csv: there is no such file or folder')])
+def test_a_file_that_is_not_there_is_named_in_words(given, says, tmp_path, capsys):
+    (tmp_path / 'abc.csv').write_text('conf,correct\n.5,1\n')
+    assert main(['report', str(tmp_path / given)]) == 1
+    said = capsys.readouterr().err.replace(str(tmp_path), 'DIR')
+    assert says in said and 'Errno' not in said
+
+def test_no_cluster_and_a_number_of_options_can_be_asked_for(tmp_path, capsys):
+    rows(conf=HALF, correct=GRADES, subject=list('aabb') * 5).to_csv(tmp_path / 'a.csv')
+    def resampled(*more): assert main(['report', str(tmp_path / 'a.csv'), '-o', str(tmp_path / 'r.html'), '--quiet', '--json', *more]) == 0; return json.loads(capsys.readouterr().out)['models'][0]['resampled']
+    assert (resampled(), resampled('--columns', 'cluster='), resampled('--cluster', '')) == ('2 clusters', '20 questions', '20 questions')
+    log_files.lines(tmp_path / 'a.jsonl', [dict(custom_id=f'q{i}', answer='A', choices=[dict(message=dict(content='A'), logprobs=dict(content=[log_files.token('A', -.1 - i / 50, [('A', -.1 - i / 50), ('B', -3.)])]))]) for i in range(12)])
+    assert main(['report', str(tmp_path / 'a.jsonl'), '--columns', 'k=5', '-o', str(tmp_path / 'r.html'), '--csv', str(tmp_path / 'r.csv'), '--quiet']) == 0
+    assert set(pd.read_csv(tmp_path / 'r.csv').query("section == 'position'").group) == set('ABCDE')
 
 def test_names_at_the_top_of_the_package():
     import plcal_study
