@@ -12,12 +12,12 @@ from plcal_study.measure.bootstrap import ece_interval
 from plcal_study.measure.calibrators import repair_report
 from plcal_study.measure.inference import auroc_interval, augrc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
 from plcal_study.measure.logs import read_log
-from plcal_study.measure.metrics import brier, corp, corp_fit, ece, ece_null, nll, smece, wilson
+from plcal_study.measure.metrics import brier, brier_top, corp, corp_fit, ece, ece_null, nll, nll_top, smece, wilson
 from plcal_study.measure.plots import corp_curve
 from plcal_study.measure.predictions import from_grades, from_logits, pair, save, select
 from plcal_study.study import report_numbers
 from plcal_study.study.cli import main
-from plcal_study.study.report import report
+from plcal_study.study.report import methods, report
 from plcal_study.study.report_figures import p_say, say
 from plcal_study.study.report_numbers import COLUMNS, as_model, corp_null
 
@@ -329,6 +329,38 @@ def test_only_guesses_are_to_be_wary_of(tmp_path):
     assert 'confidence from largest of prob_0 … prob_1; right option from gold' in w
     save(read_log(t.rename(columns=dict(conf='msp')), quiet=True), tmp_path / 'a.parquet')
     assert 'confidence from msp' in wary(tmp_path / 'a.parquet')[0], 'a guess is a guess after saving too'
+
+def test_the_methods_say_what_was_done_for_each_model():
+    "Three sizes, two kinds of units: no clause speaks for a model that was measured otherwise."
+    a, b, c = asked(400, name='a'), asked(300, clusters=None, name='b'), asked(400, clusters=3, name='c')
+    t = methods((r := report(a, b, c)).models)
+    for says in ('its null is the ECE of 1,000 random signs of whole clusters’ residuals (a, c); 1,000 models that are calibrated and have the same confidences (Bröcker and Smith 2007) (b)', 'a null, as questions come in clusters (a, c); with 100 draws of its null (b)',
+                 '5-fold cross-fitting, folds of whole clusters (a); 5-fold cross-fitting (b); 3-fold cross-fitting, folds of whole clusters (c)', 'Wilson’s for accuracy, t intervals for means', 'have the seed 0.'): assert says in t, (says, t)
+    assert t.replace('’', '').isprintable() and json.loads(r.json())['methods'] == t
+    alone = methods(report(b).models)
+    assert '(b)' not in alone and 'cluster' not in alone and 'judged by 5-fold cross-fitting. ' in alone
+    assert 'no fold, as none could be fitted' in methods(report(from_grades([.5], [1])).models)
+
+def test_draws_are_those_that_were_made(monkeypatch):
+    "More answers than a null of 1,000 draws can take, and more clusters than the bootstrap tells apart."
+    m = as_model(asked(3000, clusters=None), 'm')
+    few = report_numbers.null_draws
+    monkeypatch.setattr(report_numbers, 'null_draws', lambda n, work=1e8, most=1000: few(n, work / 1000, most))
+    monkeypatch.setattr(report_numbers, 'GROUPS', 500)
+    report_numbers.summary(m); report_numbers.repair(m)
+    t, e = methods([m]), next(r for r in m.lines if r['measure'] == 'ece15' and r['section'] == 'summary')
+    assert m.made['ece'] == 40 and 'ECE of 40 models' in t and 'null of 40 calibrated' in e['method'] and f'with {m.made["corp"]} draws.' in t and 'with 1,000 draws, of 500 random groups of 3,000 questions.' in t
+    report_numbers.summary(small := as_model(asked(400, clusters=None), 's'))
+    assert 'with 1,000 draws, of 500 random groups of 3,000 questions (m); 1,000 draws (s).' in methods([m, small])
+
+@pytest.mark.parametrize('conf', [[1., 1., 0., 0., .7], [.2, .9, .5, 1 - 2**-24, .6]])
+def test_losses_of_questions_are_those_of_the_measuring_floor(conf):
+    p = from_grades(conf, [0, 1, 1, 0, 1])
+    x = report_numbers._losses(p)
+    assert x['nll_top'].mean() == pytest.approx(nll_top(p.conf, p.correct), abs=1e-15) and x['brier_top'].mean() == pytest.approx(brier_top(p.conf, p.correct), abs=1e-15)
+    q = asked()
+    y = report_numbers._losses(q)
+    assert y['nll'].mean() == pytest.approx(nll(q.logits, q.label)) and y['brier'].mean() == pytest.approx(brier(q.probs, q.label)) and y['nll_top'].mean() == pytest.approx(nll_top(q.conf, q.correct))
 
 def test_numbers_that_are_none_in_meta_become_null():
     r = report(from_grades([.5, .6], [1, 0], meta=dict(model='m', loss=float('nan'), of=[float('inf'), 1.5, dict(x=float('nan'))])))

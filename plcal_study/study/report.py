@@ -19,7 +19,7 @@ from ..measure.logs import read_log
 from ..measure.predictions import Predictions, atomic_write
 from ..measure.records import SAID
 from .report_figures import dots_figure, p_say, reliability_figure, risk_figure, say
-from .report_numbers import DELTA, GROUPS, Model, as_model, measure_all, null_draws
+from .report_numbers import DELTA, Model, as_model, measure_all
 
 # %% auto #0
 __all__ = ['MEASURES', 'title', 'in_brief', 'methods', 'page', 'Report', 'report', 'read_answers']
@@ -337,22 +337,46 @@ def _comparison(models: Sequence[Model], t: pd.DataFrame, warnings: Sequence[str
     caveat = ' The top-label scores compare fairly only models that give much the same answers: a model that knows more has other questions to be unsure of.' if len(top) else ''
     return ''.join(f'<p>{escape(w)}</p>' for w in warnings) + ''.join(out) + (f'<p class="note">Each question is answered by both, so differences are paired. Below 0 is better for scores of error, above 0 for accuracy and AUROC. Holm’s p is corrected over all tests of this section. ECE is shown and not tested: it is biased upwards, by different amounts in two models, and the bias does not cancel.{caveat}</p>' if out else '')
 
+# %% ../../nbs/study/59_report.ipynb #5a3e1c07
+def _each(models: Sequence[Model], what: Callable[[Model], str]) -> str:
+    "A clause for each distinct setting, with the models that have it where there are several."
+    by: dict[str, list[str]] = {}
+    for m in models: by.setdefault(what(m), []).append(m.name)
+    return next(iter(by)) if len(by) == 1 else '; '.join(f'{clause} ({", ".join(names)})' for clause, names in by.items())
+
+def _null_of(m: Model) -> str:
+    after = f' ({m.made["repaired"]:,} after a repair)' if m.made.get('repaired', m.made['ece']) != m.made['ece'] else ''
+    if m.codes is None: return f'{m.made["ece"]:,}{after} models that are calibrated and have the same confidences (Bröcker and Smith 2007)'
+    return f'{m.made["ece"]:,}{after} random signs of whole clusters’ residuals'
+
+def _intervals_of(m: Model) -> str:
+    if m.codes is None: return 'Wilson’s for accuracy, t intervals for means, DeLong’s on the logit scale for AUROC, and by the infinitesimal jackknife on the log scale for AURC and AUGRC'
+    return 't intervals of whole clusters for means (for accuracy on the logit scale, or Wilson’s with as many answers as clusters where none differs), Obuchowski’s (1997) on the logit scale for AUROC, and by a clustered infinitesimal jackknife on the log scale for AURC and AUGRC'
+
+def _smooth_of(m: Model) -> str:
+    return f'with {m.made["smece"]:,} draws of its null' if m.codes is None else 'without a null, as questions come in clusters'
+
+def _boot_of(m: Model) -> str:
+    return '1,000 draws' + (f', of {m.made["groups"]}' if m.made['groups'] else '')
+
+def _corp_of(m: Model) -> str:
+    return f'{m.made["corp"]:,} draws{"" if m.codes is None else " of grades taken as independent"}'
+
+def _folds_of(m: Model) -> str:
+    return f'{m.made["folds"]}-fold cross-fitting{"" if m.codes is None else ", folds of whole clusters"}' if 'folds' in m.made else 'no fold, as none could be fitted'
+
 # %% ../../nbs/study/59_report.ipynb #65cce3f1
 def methods(
-    models: Sequence[Model], # of the report
+    models: Sequence[Model], # of the report, measured
 ) -> str:                    # a paragraph, plain text
     "How the numbers were made, with conventions, draws and seeds, for a paper."
-    n, seed = max(len(m.p) for m in models), models[0].seed
-    which = 'Intervals of means are t intervals of whole clusters (of accuracy on the logit scale, or Wilson’s with as many answers as clusters where none differs), of AUROC those of Obuchowski (1997) on the logit scale, of AURC and AUGRC by a clustered infinitesimal jackknife on the log scale' if any(m.codes is not None for m in models) else \
-        'Intervals are Wilson’s for accuracy, t intervals for means, DeLong’s on the logit scale for AUROC, and by the infinitesimal jackknife on the log scale for AURC and AUGRC'
-    signs = ', or where questions come in clusters the ECE of as many random signs of whole clusters’ residuals; smooth ECE and MCB have no null there, and the consistency bands take grades as independent' if any(m.codes is not None for m in models) else ''
-    groups = f', of {GROUPS:,} random groups of questions or clusters where there are more' if n > GROUPS else ''
     paired = ' Models were compared question by question: McNemar’s exact test (t of clusters) for accuracy, paired t for Brier score and NLL, paired DeLong for AUROC, with Holm’s correction over all tests.' if len(models) > 1 else ''
     size = '; '.join(f'{m.name}: n = {m.units}' for m in models)
-    return (f'Calibration was measured with plcal_study {plcal_study.__version__} ({size}). All intervals are at 95%. Confidence is that of the answer given. ECE uses 15 equal-width, right-closed bins of the top label (Guo et al. 2017); its null is the ECE of {null_draws(n):,} ({null_draws(n, 5e7):,} after a repair) '
-            f'models that are calibrated and have the same confidences (Bröcker and Smith 2007){signs}, and the interval of the true binned error inverts a bootstrap test with 1,000 draws{groups}. Smooth ECE is that of Błasiok and Nakkiran (2024), with {null_draws(n, 2e7, 100):,} draws of its null. '
-            f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {null_draws(n, 4e7, 200):,} draws. {which}. AUROC, AURC and AUGRC count ties half. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by 5-fold cross-fitting, folds of whole clusters where there are any. '
-            f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {seed}.')
+    def each(what): return _each(models, what)
+    return (f'Calibration was measured with plcal_study {plcal_study.__version__} ({size}). All intervals are at 95%. Confidence is that of the answer given. ECE uses 15 equal-width, right-closed bins of the top label (Guo et al. 2017); its null is the ECE of {each(_null_of)}, '
+            f'and the interval of the true binned error inverts a bootstrap test with {each(_boot_of)}. Smooth ECE is that of Błasiok and Nakkiran (2024), {each(_smooth_of)}. '
+            f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {each(_corp_of)}. Intervals are {each(_intervals_of)}. AUROC, AURC and AUGRC count ties half; the top-label log score clips confidences to [1e-7, 1 − 1e-7]. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by {each(_folds_of)}. '
+            f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {each(lambda m: str(m.seed))}.')
 
 def _taken(m: Model) -> str:
     "What the reader of a log took for what."

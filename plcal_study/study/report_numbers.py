@@ -15,9 +15,9 @@ from scipy.optimize import isotonic_regression
 from scipy.special import chdtrc, expit, logit
 from ..measure.abstention import certify_threshold, grid_certified
 from ..measure.bootstrap import Interval, ece_interval
-from ..measure.calibrators import EPS, cross_fit, fit_isotonic, fit_temperature
+from ..measure.calibrators import cross_fit, fit_isotonic, fit_temperature
 from ..measure.inference import Test, _level, augrc_interval, auroc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
-from ..measure.metrics import corp, ece, ece_null, risk_coverage, smece, wilson
+from ..measure.metrics import _nll_top_rows, corp, ece, ece_null, risk_coverage, smece, wilson
 from ..measure.predictions import Predictions, pair, select
 from ..measure.records import SAID, numbered
 
@@ -39,6 +39,7 @@ class Model:
     lines: list[dict] = field(default_factory=list)    # rows of the table, keys `COLUMNS`
     warnings: list[str] = field(default_factory=list)  # sentences
     curves: dict[str, Any] = field(default_factory=dict) # what the figures draw
+    made: dict[str, Any] = field(default_factory=dict)  # draws and folds, as they were
 
     @property
     def units(self) -> str:
@@ -160,8 +161,7 @@ def _ece(m: Model, p: Predictions, work: float = 1e8) -> dict:
 
 def _losses(p: Predictions) -> dict[str, np.ndarray]: # (n,) each
     "Proper scores, question by question."
-    sure = np.clip(p.conf, EPS, 1 - EPS)
-    out = dict(brier_top=(p.conf - p.correct)**2, nll_top=-np.log(np.where(p.correct, sure, 1 - sure)))
+    out = dict(brier_top=(p.conf - p.correct)**2, nll_top=_nll_top_rows(p.conf, p.correct))
     if p.logits is None or p.label is None: return out
     brier, nll = np.empty(len(p)), np.empty(len(p))
     for i in range(0, len(p), 2**14): # rows that fit the cache
@@ -205,6 +205,7 @@ def summary(
     "Accuracy, confidence, calibration with nulls, proper scores and ranking, each with an interval where there is one."
     conf, hit, n = m.p.conf, m.p.correct, len(m.p)
     group, words = _resampled(m)
+    m.made.update(ece=null_draws(n), corp=null_draws(n, 4e7, 200), smece=null_draws(n, 2e7, 100), groups=words if words != m.units else '')
     c, losses = corp_null(conf, hit, null_draws(n, 4e7, 200), m.seed), _losses(m.p)
     d, chance = corp(conf, hit), 1 - float(hit.mean())
     def smooth(): return _by_null(smece(conf, hit), ece_null(conf, hit, draws=null_draws(n, 2e7, 100), seed=m.seed, metric=smece).draws, 'reflected Gaussian kernel')
@@ -367,6 +368,7 @@ def repair(
         except ValueError as e: m.lines.append(_line('repair', m, 'brier_top', dict, group=name, note=str(e)))
         else:
             lines, changes = _repaired(m, name, before, q)
+            m.made.update(folds=min(5, units), repaired=null_draws(len(q), 5e7))
             m.lines.extend(lines)
             tests += changes
             m.curves[name] = corp_null(q.conf, q.correct, 0)
@@ -458,7 +460,7 @@ def _ties(p: Predictions) -> list[str]:
     tied, ones = int(size[size > 1].sum()), int((p.conf == 1).sum())
     if tied > .05 * len(p) and len(size) > 1:
         out.append(f'{tied / len(p):.1%} of the answers share their confidence with another ({len(size):,} distinct values among {len(p):,}). Ties count half in AUROC and are answered together by a threshold; they hide differences, as 16-bit arithmetic and rounded logs do.')
-    if ones > .01 * len(p): out.append(f'{ones:,} confidences ({ones / len(p):.1%}) are exactly 1: a saturated softmax or rounding. No threshold can part them, and a logarithm of 1 − confidence is clipped at 2⁻²⁴.')
+    if ones > .01 * len(p): out.append(f'{ones:,} confidences ({ones / len(p):.1%}) are exactly 1: a saturated softmax or rounding. No threshold can part them, and the top-label log score takes them for 1 − 10⁻⁷.')
     if p.logits is not None:
         z = np.asarray(p.logits, np.float32)[np.isfinite(p.logits)]
         bits = np.ascontiguousarray(z).view(np.uint32)
