@@ -29,7 +29,7 @@ MEASURES: dict[str, tuple[str, str]] = dict(
     acc=('Accuracy', 'share of right answers'),
     conf=('Mean confidence', ''),
     conf_gap=('Confidence less accuracy', 'above 0 overconfident, below 0 underconfident'),
-    ece15=('ECE, 15 bins', 'plug-in, biased upwards; beside it what a calibrated model with these confidences gets'),
+    ece15=('ECE, 15 bins', 'plug-in, biased upwards; beside it what chance gives: a calibrated model, or random signs of clusters'),
     ece15_true=('ECE, 15 bins, without bias', 'median-unbiased, with the interval of the true error in these bins'),
     smece=('Smooth ECE', 'a kernel instead of bins'),
     mcb=('Miscalibration (MCB)', 'CORP part of the top-label Brier score, 0 is best'),
@@ -63,6 +63,14 @@ def _share(r: pd.Series) -> str:
     return f'{r.estimate:.1%}' + (f' [{r.lo:.1%}, {r.hi:.1%}]' if not math.isnan(r.lo) else '')
 
 # %% ../../nbs/study/59_report.ipynb #2b413106
+def _beside_chance(e: pd.Series) -> str:
+    "ECE beside its null."
+    alone = e.resampled == 'grades' # or 'signs of k clusters'
+    beside = 'a calibrated model with these confidences gets' if alone else f'random {e.resampled} give'
+    few = not alone and int(re.sub(r'\D', '', e.resampled)) < 6
+    found = 'miscalibrated beyond chance' if e.p < .05 else 'so few clusters can show no more' if few else 'ECE by itself shows no miscalibration beyond chance'
+    return f'ECE (15 bins) {say(e.estimate)}, where {beside} {say(e.null)} [{say(e.null_lo)}, {say(e.null_hi)}], p {p_say(e.p)}: {found}.'
+
 def in_brief(
     t: pd.DataFrame, # the numbers of a report
     model: str,      # name
@@ -75,8 +83,7 @@ def in_brief(
     else:
         side = 'Overconfident' if gap.lo > 0 else 'Underconfident' if gap.hi < 0 else 'Neither over- nor underconfident on average, as far as can be told'
         out.append(f'{side}: confidence less accuracy is {_ci(gap, 3, True)}.')
-    found = 'miscalibrated beyond chance' if e.p < .05 else 'no miscalibration beyond chance can be shown'
-    out.append(f'ECE (15 bins) {say(e.estimate)}, where a calibrated model with these confidences{"" if e.resampled == "grades" else " and clusters"} gets {say(e.null)} [{say(e.null_lo)}, {say(e.null_hi)}], p {p_say(e.p)}: {found}.')
+    out.append(_beside_chance(e))
     if math.isnan(auc.estimate): return [*out, 'How well confidence tells right from wrong cannot be told: all answers are of one kind.']
     said = 'better than chance' if auc.lo > .5 else 'worse than chance' if auc.hi < .5 else 'chance is not excluded'
     return [*out, f'A right answer is surer than a wrong one in {_share(auc)} of pairs (AUROC): {said}.', *_mended(t, model)]

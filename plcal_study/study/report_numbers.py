@@ -405,7 +405,7 @@ def position(
 # %% ../../nbs/study/57_report_numbers.ipynb #581d9077
 def _paired(a: Model, b: Model) -> tuple[Predictions, Predictions, int]: # the common questions, in the same order; questions in one only
     "Two models on the questions that both answered; a `ValueError` if a log names no questions, none is common, or labels differ."
-    if nameless := [m.name for m in (a, b) if numbered(m.p)]: raise ValueError(f'{b.name} and {a.name} cannot be compared question by question: the log of {" and of ".join(nameless)} does not name its questions, and rows of two files need not be in one order. Give ids in both logs and say where they are: --columns uid=COLUMN, or columns={{"uid": …}}')
+    if nameless := [m.name for m in (a, b) if numbered(m.p)]: raise ValueError((f'the log of {nameless[0]} does not name its questions' if len(nameless) < 2 else f'the logs of {a.name} and {b.name} do not name their questions') + f', so rows of {a.name} and {b.name} cannot be paired: two files need not be in one order. Give ids in both logs and say where they are: --columns uid=COLUMN, or columns={{"uid": …}}')
     if np.array_equal(a.p.uid, b.p.uid): return *pair(a.p, b.p), 0
     common = np.intersect1d(a.p.uid, b.p.uid)
     if len(common) < 2: raise ValueError(f'{b.name} and {a.name} have {len(common)} question{"s" * (len(common) != 1)} in common, so they cannot be compared question by question')
@@ -488,7 +488,7 @@ def _few(m: Model) -> list[str]:
     if not few: out.append(f'No answer is {what}. AUROC, risk at a threshold and the repair compare right with wrong answers, so they cannot be told from this log.')
     elif few < 30: out.append(f'{few} {what} answer{"s" * (few != 1)} only: AUROC, the risk–coverage curve and the repair rest on {"it" if few == 1 else "them"}.')
     if len(np.unique(m.p.conf)) == 1: out.append('All confidences are the same: they rank nothing, AUROC is 0.5 whatever the model knows, and a threshold answers all or nothing.')
-    if m.codes is not None and len(m.clusters) < 20: out.append(f'{len(m.clusters)} clusters only: intervals rest on how much these few differ, and those of the bootstrap (ECE without bias) are then too narrow.' + (f' With so few, the p of ECE cannot be below {2. ** (1 - len(m.clusters)):.3g}.' if len(m.clusters) < 6 else ''))
+    if m.codes is not None and len(m.clusters) < 20: out.append(f'{len(m.clusters)} clusters only: intervals rest on how much these few differ, and those of the bootstrap (ECE without bias) are then too narrow.' + (f' With so few, the p of ECE cannot be much below {2. ** (1 - len(m.clusters)):.2g}.' if len(m.clusters) < 6 else ''))
     return out
 
 # %% ../../nbs/study/57_report_numbers.ipynb #b31ff47b
