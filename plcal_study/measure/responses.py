@@ -109,7 +109,7 @@ def letter_place(
     if (first := _opens(t, k)) is not None: return first
     if some := places(said): return some[0]
     if len(whole := [i for i, x in enumerate(t.tokens) if x.strip()]) <= 1: return whole[0] if whole else 0
-    raise ValueError(f"the answer must name one of the letters A to {chr(64 + k)} in a token of its own, got {text[:60]!r}")
+    raise ValueError(f"the answer must name one of the letters A to {chr(64 + k)} in a token of its own, alone at the beginning or after 'answer:' or 'answer is', got {text[:60]!r}")
 
 # %% ../../nbs/measure/10_responses.ipynb #0a317a5d
 _ROUNDING = 1e-6 # servers work in float32 and round, so that what they do not tell may be this much more
