@@ -1,5 +1,6 @@
 "The readers of other tools' logs: what was written comes back, what is guessed is said, and no file, however broken, gives another error than one that names it."
 import copy, json, math, os, random, re, time, zipfile, zlib
+from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -115,6 +116,15 @@ def test_a_table_that_contradicts_its_grade(how):
     with pytest.raises(ValueError, match=r'row 3 .from 0.: correct \(acc\) is'): read_log(frame, **how)
     assert read_log(frame, columns=dict(correct=None), quiet=True).correct.tolist() == [a == 1 for a in q.acc]
 
+@pytest.mark.parametrize('scores', [dict(probs=[[.6, .4], [.3, .7]]), dict(logits=np.log([[.6, .4], [.3, .7]]).tolist())])
+def test_a_confidence_that_nobody_named_must_be_that_of_the_scores(scores):
+    "Two confidences in one table: which is meant is asked, and both answers work."
+    t = pd.DataFrame(dict(scores, label=[0, 1], confidence=[.6, .95]))
+    with pytest.raises(ValueError, match=r"row 1 .from 0.: 'confidence' is 0.95, but the largest probability of the options is 0.7.*columns=\{'conf': 'confidence'\}.*columns=\{'conf': None\}"): read_log(t, skip_bad=True, quiet=True)
+    assert read_log(t, columns=dict(conf='confidence'), quiet=True).conf.tolist() == [.6, .95]
+    np.testing.assert_allclose(read_log(t, columns=dict(conf=None), quiet=True).conf, [.6, .7])
+    assert read_log(t.assign(confidence=[.6004, .7]), quiet=True).conf.tolist() == [.6004, .7], 'a rounded one is that'
+
 def test_bad_values_of_tables_are_named_by_their_line(tmp_path):
     (tmp_path / 'a.csv').write_text('conf,correct,why\n.5,1,"a\nb"\n.6,2,x\n1.5,1,x\n,1,x\n.7,0,x\n')
     with pytest.raises(ValueError, match=r'a\.csv, line 4: correct \(correct\) must hold 0 and 1'): read_log(tmp_path / 'a.csv')
@@ -129,6 +139,26 @@ def test_ids_stay_as_they_are_written(tmp_path):
     assert read_log(tmp_path / 'a.csv', quiet=True).uid.tolist() == ['007', '7', '2026-01-01', 'NA']
     log_files.lines(tmp_path / 'a.jsonl', [dict(id='2026-01-01', conf=.5, correct=True), dict(id='2026-01-02', conf=.5, correct=True)])
     assert read_log(tmp_path / 'a.jsonl', quiet=True).uid.tolist() == ['2026-01-01', '2026-01-02']
+
+
+def test_tasks_without_scores_of_options_are_named(tmp_path, capsys):
+    "One task of two tells no scores of all options: those of the other are left out, and it is said which lacks them."
+    from plcal_study.measure.logs import _together
+    from plcal_study.measure.records import Reading
+    art, law = (read_log(log_files.lm_eval(tmp_path, questions(6))[0], quiet=True) for _ in range(2))
+    assert 'logits' not in _together(dict(art=art, law=law), Reading('run', 'lm-eval', quiet=True), {}, True).meta['read']
+    p = _together(dict(art=art, law=replace(law, logits=None, label=None)), Reading('run', 'lm-eval'), {}, True)
+    assert p.logits is None and p.meta['read']['logits'] == 'left out: of law not all are told' and 'scores of the options: left out: of law' in capsys.readouterr().err
+
+def test_a_cluster_that_nobody_named_is_a_guess(tmp_path):
+    for task in ('art', 'law'):
+        (tmp_path / task).mkdir()
+        text = log_files.lm_eval(tmp_path / task, questions(6))[0].read_text()
+        (tmp_path / f'samples_{task}_2026-01-01T00-00-00.000000.jsonl').write_text(text)
+    assert read_log(tmp_path, quiet=True).meta['read']['guessed'] == ['cluster']
+    assert 'guessed' not in read_log(tmp_path, columns=dict(cluster='task'), quiet=True).meta['read']
+    one = tmp_path / 'samples_art_2026-01-01T00-00-00.000000.jsonl'
+    assert read_log(one, quiet=True).meta['read']['guessed'] == ['cluster'] and 'guessed' not in read_log(one, columns=dict(cluster='subject'), quiet=True).meta['read']
 
 
 # ---- which of several
@@ -208,6 +238,29 @@ def test_spellings_of_a_letter_are_one(tmp_path):
     body = dict(choices=[dict(message=dict(content='A'), logprobs=dict(content=content))])
     p = read_log(log_files.lines(tmp_path / 'a.jsonl', [body]), label=['B'], columns=dict(k=2), quiet=True)
     assert p.correct.all() and p.conf[0] == pytest.approx(.45 / .85) and p.scores['wrote_another'][0] == 1
+
+def told(text):
+    "A reply, a token a word, and a token of their own for marks."
+    from plcal_study.measure.responses import Told
+    tokens = [x.encode() for x in re.findall(r' ?\w+|\s|[^\w\s]', text)]
+    return Told(text, tokens, [-.1] * len(tokens), [[(x, -.1)] for x in tokens])
+
+@pytest.mark.parametrize('text, letter', [
+    ('I think the answer is B', 'B'), ('A good choice: the answer is C', 'C'), ('A good choice. Answer: D', 'D'), ('B', 'B'), ('I', 'I'), ('A', 'A'), (' A.', 'A'), ('(B) it is', 'B'), ('**C** because', 'C'),
+    ('B\nThe rest is wrong', 'B'), ('B) so answer A is wrong', 'B'), ('C, I think', 'C'), ('The answer is a hard one. Answer: B.', 'B'), ("I'd say no more than this: the answer is B", 'B'), ("'B'", 'B'), ('Answer: B\nThe answer is C', 'C'), ('A: not so. The answer is B', 'B')])
+def test_the_letter_is_where_the_reply_says_it(text, letter):
+    from plcal_study.measure.responses import letters_told
+    wrote, z, _ = letters_told(told(text), 10)
+    assert chr(65 + wrote) == letter == chr(65 + z.argmax())
+
+@pytest.mark.parametrize('text', ['I think so', 'A good choice', 'A été là', "I'd say so", 'A-levels, perhaps', 'the answer is a\u00a0matter of taste', 'I am not sure which answer is a good one', 'No idea'])
+def test_the_words_A_and_I_are_no_letters(text):
+    from plcal_study.measure.responses import letters_told
+    with pytest.raises(ValueError, match='must name one of the letters A to J'): letters_told(told(text), 10)
+
+def test_the_word_I_makes_no_ninth_option(tmp_path):
+    body = dict(choices=[dict(message=dict(content='I say: answer is B'), logprobs=dict(content=[log_files.token(x, math.log(.9), [(x, math.log(.9))]) for x in ('I', ' say', ': answer is', ' B')]))])
+    assert read_log(log_files.lines(tmp_path / 'a.jsonl', [body]), label=['B'], quiet=True).logits.shape == (1, 2)
 
 def test_a_batch_names_what_failed(tmp_path):
     q = questions(4)

@@ -1,20 +1,24 @@
 "The report: numbers are those of the measuring floor, nothing from a log gets out of its text, and a poor log is answered in words."
-import json, re
+import argparse, json, re, shlex
 from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+import log_files
+from scipy.special import expit, logit
+from scipy.stats import chi2
 from plcal_study.measure.abstention import certify_threshold, grid_certified
 from plcal_study.measure.bootstrap import ece_interval
 from plcal_study.measure.calibrators import repair_report
 from plcal_study.measure.inference import auroc_interval, augrc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
-from plcal_study.measure.metrics import brier, corp, corp_fit, ece, ece_null, nll, smece, wilson
+from plcal_study.measure.logs import read_log
+from plcal_study.measure.metrics import brier, brier_top, corp, corp_fit, ece, ece_null, nll, nll_top, smece, wilson
 from plcal_study.measure.plots import corp_curve
 from plcal_study.measure.predictions import from_grades, from_logits, pair, save, select
 from plcal_study.study import report_numbers
 from plcal_study.study.cli import main
-from plcal_study.study.report import report
-from plcal_study.study.report_figures import say
+from plcal_study.study.report import methods, report
+from plcal_study.study.report_figures import p_say, say
 from plcal_study.study.report_numbers import COLUMNS, as_model, corp_null
 
 HOSTILE = '</script><img src=x onerror=alert(1)>"\'&amp;<b>'
@@ -53,10 +57,40 @@ def test_summary_is_the_measuring_floor(one):
     assert ends(row(one, 'summary', 'conf_gap')) == mean_difference(c, p.correct.astype(float), codes)[:3]
     assert row(one, 'summary', 'brier').estimate == pytest.approx(brier(p.probs, p.label))
     assert row(one, 'summary', 'nll').estimate == pytest.approx(nll(p.logits, p.label))
-    null = ece_null(c, p.correct, draws=1000)
+    null = ece_null(c, p.correct, draws=1000, cluster=codes)
     assert tuple(row(one, 'summary', 'ece15')[['estimate', 'null', 'null_lo', 'null_hi', 'p']]) == (ece(c, p.correct), *null[:4])
     assert row(one, 'summary', 'smece').estimate == smece(c, p.correct)
+    for m in ('smece', 'mcb'): assert row(one, 'summary', m)[['null', 'null_lo', 'p']].isna().all() and 'clusters' in row(one, 'summary', m).note
     assert tuple(row(one, 'summary', m).estimate for m in ('mcb', 'dsc', 'unc')) == corp(c, p.correct)[:3]
+
+def test_single_questions_have_all_their_nulls(two):
+    p = two.models[0].p
+    for measure, metric, draws in (('ece15', ece, 1000), ('smece', smece, 100)):
+        null = ece_null(p.conf, p.correct, draws=draws, metric=metric)
+        assert tuple(row(two, 'summary', measure)[['estimate', 'null', 'p']]) == (metric(p.conf, p.correct), null.mean, null.p)
+    assert row(two, 'summary', 'mcb').p > 0 and 'these confidences gets' in two.html() and 'too narrow' not in two.html()
+
+def test_calibrated_answers_in_clusters_are_called_miscalibrated_as_rarely_as_promised():
+    "Within a cluster all grades hang on one draw: each answer is right with the probability of its confidence, and the clusters' luck is no miscalibration."
+    rng, naive, ours = np.random.default_rng(0), 0, 0
+    cluster = np.repeat(np.arange(20), 15)
+    for _ in range(200):
+        conf = rng.uniform(.3, 1, 300)
+        m = as_model(from_grades(conf, rng.random(20)[cluster] < conf, cluster=cluster), 'm')
+        naive += ece_null(conf, m.p.correct, draws=99).p < .05
+        ours += report_numbers._ece(m, m.p, 99 * 300)['p'] < .05
+    assert naive > 60 and ours < 22 # 5% of 200 and three standard deviations
+
+def test_clusters_stand_beside_the_null_on_the_page(one):
+    assert row(one, 'summary', 'ece15').resampled == 'signs of 10 clusters' == row(one, 'repair', 'ece15', 'temperature').resampled
+    assert 'random signs of 10 clusters' in row(one, 'repair', 'ece15', 'isotonic').method
+    html = one.html()
+    assert 'where random signs of 10 clusters give' in html and 'these confidences gets' not in html and html.count('so the band is too narrow') == 2 and 'random signs of whole clusters' in html
+
+@pytest.mark.parametrize('clusters, says', [(4, 'so few clusters can show no more'), (20, 'miscalibrated beyond chance'), (None, 'miscalibrated beyond chance')])
+def test_few_clusters_are_not_taken_for_calibrated(clusters, says):
+    "A model that is far too sure: with four clusters the test of ECE cannot show it, and the brief does not say that there is nothing."
+    assert says in repr(report(asked(clusters=clusters)))
 
 def test_accuracy_of_single_questions_is_wilsons(two):
     hit = two.models[0].p.correct
@@ -101,7 +135,32 @@ def test_a_sweep_counts(one):
     i, kept = 100, p.conf >= s.threshold[100]
     e = np.bincount(one.models[0].codes[kept], p.correct[kept] - s.right[i] / s.answered[i])
     se = np.sqrt((e @ e) * 10 / 9) / kept.sum()
-    assert s.hi[i] - s.right[i] / s.answered[i] == pytest.approx(2.2621571628 * se)
+    a = s.right[i] / s.answered[i]
+    assert (logit(s.hi[i]) - logit(a), logit(a) - logit(s.lo[i])) == pytest.approx((2.2621571628 * se / (a * (1 - a)),) * 2)
+
+def test_intervals_stay_where_their_values_can_be():
+    "Five clusters, one of them wrong throughout: a plain t interval would reach beyond 1."
+    hit = np.arange(100) // 20 != 0
+    right = report(from_grades(np.where(hit, 1., .98), hit, cluster=np.arange(100) // 20))
+    acc = row(right, 'summary', 'acc')
+    assert mean_difference(hit.astype(float), np.zeros(100), np.arange(100) // 20).hi > 1
+    half = 2.7764451 * .2 / (.8 * .2) # sd of five clusters' means, sqrt(.2), over sqrt(5)
+    assert (acc.lo, acc.hi) == pytest.approx((expit(logit(.8) - half), expit(logit(.8) + half))) and acc.method == 't, clusters, logit'
+    wrong = report(from_grades(np.r_[np.full(50, .99), np.full(50, .9)], np.r_[np.zeros(49), np.ones(51)], cluster=np.arange(100) // 50))
+    for r in (right, wrong):
+        for m, least, most in (('acc', 0, 1), ('conf', 0, 1), ('conf_gap', -1, 1), ('brier_top', 0, 1), ('nll_top', 0, np.inf)):
+            t = r.numbers[(r.numbers.measure == m) & r.numbers.lo.notna()]
+            assert (t.lo >= least).all() and (t.hi <= most).all(), m
+        assert all(0 <= x <= 1 for s in (r.models[0].curves['sweep'],) for x in (*s.lo, *s.hi))
+
+@pytest.mark.parametrize('right', [1, 0])
+def test_all_right_in_clusters_is_as_sure_as_there_are_clusters(right):
+    r = report(from_grades(np.linspace(.5, 1, 400), [right] * 400, cluster=np.arange(400) % 4))
+    acc, s = row(r, 'summary', 'acc'), r.models[0].curves['sweep']
+    assert (acc.lo, acc.hi) == pytest.approx(wilson(4 * right, 4)) == (s.lo[-1], s.hi[-1]) and acc.method == 'Wilson, of 4 clusters'
+    assert (s.lo[0], s.hi[0]) == pytest.approx(wilson(right, 1)), 'one answer of one cluster'
+
+def test_discrimination_has_no_null(two): assert np.isnan(row(two, 'summary', 'dsc').null)
 
 def test_groups_are_the_measuring_floor_and_holm(one):
     p = one.models[0].p
@@ -111,6 +170,26 @@ def test_groups_are_the_measuring_floor_and_holm(one):
     np.testing.assert_array_equal(gaps.p_holm, holm(gaps.p.to_numpy()))
     pooled = one.numbers[one.numbers.measure == 'conf_gap_pooled']
     assert pooled.estimate.std() <= gaps.estimate.std() and abs(pooled.estimate.mean() - gaps.estimate.mean()) < .01
+
+def test_a_spread_of_gaps_has_a_test_by_hand(one):
+    p, k = one.models[0].p, 10
+    gap = np.array([(p.conf - p.correct)[p.cluster == str(c)].mean() for c in range(k)])
+    within = sum(((p.conf - p.correct)[p.cluster == str(c)] - gap[c]) @ ((p.conf - p.correct)[p.cluster == str(c)] - gap[c]) for c in range(k)) / (400 - k)
+    q = ((gap - gap.mean())**2).sum() / (within / 40)
+    assert row(one, 'groups', 'spread').p == pytest.approx(chi2.sf(q, 9)) and row(one, 'groups', 'spread').estimate == pytest.approx(max(0, (q - 9) / (10 / (within / 40) * .9))**.5)
+
+def test_gaps_that_do_not_differ_are_seldom_said_to(one):
+    "Ten subjects of one and the same gap: the estimate of their spread is above 0 half of the time, the test speaks up in one of twenty."
+    rng, above, shown = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        p = report_numbers._pooled(rng.normal(.1, .05, 10), np.full(10, .0025))[2]
+        above, shown = above + (p['estimate'] > 0), shown + (p['p'] < .05)
+    assert above > 60 and shown < 22
+
+@pytest.mark.parametrize('estimate, p, says', [(.1, .001, 'differ by more than chance'), (.03, .3, 'is not shown'), (0., .6, 'no more than chance explains')])
+def test_the_words_on_the_spread_follow_its_p(estimate, p, says):
+    from plcal_study.study.report import _differ
+    assert says in _differ(pd.Series(dict(estimate=estimate, p=p))) and p_say(p) in _differ(pd.Series(dict(estimate=estimate, p=p)))
 
 def test_repair_is_that_of_the_calibrators(one):
     t = repair_report(one.models[0].p, ['temperature', 'isotonic'])
@@ -140,7 +219,41 @@ def test_models_are_paired_by_question_not_by_row():
     t, u = (report(a, q).numbers.query("section == 'comparison'") for q in (b, select(b, np.random.default_rng(0).permutation(200))))
     np.testing.assert_allclose(t.estimate, u.estimate)
     part = report(a, select(b, np.arange(150)))
-    assert (part.numbers.query("section == 'comparison'").n == 150).all() and '50 are in one log only' in part.warnings[0] and part.warnings[0] in part.html().replace('&#x27;', "'")
+    assert (part.numbers.query("section == 'comparison'").n == 150).all() and '50 are in one log only' in part.warnings[1] and part.warnings[1] in part.html().replace('&#x27;', "'")
+
+def test_rows_without_ids_are_not_paired(tmp_path):
+    "Two files in different orders, without a column of ids: the row number pairs nothing."
+    p = asked(200, clusters=None)
+    for name, rows in (('a', np.arange(200)), ('b', np.random.default_rng(0).permutation(200))):
+        pd.DataFrame(dict(conf=p.conf[rows], correct=p.correct[rows].astype(int))).to_csv(tmp_path / f'{name}.csv', index=False)
+        pd.DataFrame(dict(id=rows, conf=p.conf[rows], correct=p.correct[rows].astype(int))).to_csv(tmp_path / f'{name}_id.csv', index=False)
+    for files, says in ((('a', 'b'), 'the logs of a and b do not name their questions'), (('a_id', 'b'), 'the log of b does not name its questions'), (('a', 'b_id'), 'the log of a does not name its questions')):
+        r = report(*(tmp_path / f'{f}.csv' for f in files))
+        assert (r.numbers.section != 'comparison').all() and says in r.warnings[0] and '--columns uid=COLUMN' in r.warnings[0] and says in r.html()
+    save(read_log(tmp_path / 'a.csv', quiet=True), tmp_path / 'c.parquet')
+    assert 'do not name their questions' in report(tmp_path / 'c.parquet', tmp_path / 'c.parquet').warnings[0], 'saving is no naming'
+    same = report(tmp_path / 'a_id.csv', tmp_path / 'b_id.csv')
+    assert same.numbers.query("section == 'comparison' and measure == 'brier_top'").estimate.item() == 0 and not same.warnings, 'the same answers'
+
+def test_arrays_without_ids_are_paired_in_order_and_it_is_said(two):
+    assert 'paired in the order in which they were given' in two.warnings[0] and 'paired in the order' in two.html()
+    p = two.models[0].p
+    named = from_logits(p.logits, p.label, [f'q{i}' for i in range(len(p))])
+    assert not report(named, named).warnings
+
+def test_clusters_that_either_log_declares_are_those_of_the_comparison():
+    ids = [f'q{i}' for i in range(200)]
+    def model(seed, cluster): return from_logits(asked(200, seed).logits, asked(200, seed).label, ids, dict(model=f'm{seed}'), cluster)
+    tens, twenties, halves = np.arange(200) % 10, np.array([f'g{i}' for i in np.arange(200) % 10]), np.arange(200) // 100
+    def compared(a, b): r = report(model(0, a), model(1, b)); return r, r.numbers.query("section == 'comparison' and measure == 'brier'").iloc[0]
+    r, both = compared(tens, twenties)
+    assert both.resampled == '10 clusters' and not r.warnings, 'other names, the same clusters'
+    for a, b in ((tens, None), (None, tens)):
+        r, one = compared(a, b)
+        assert one.resampled == '10 clusters' and ends(one) == ends(both)
+    r, other = compared(tens, halves)
+    assert ends(other) == ends(both) and 'declare different clusters' in r.warnings[0] and r.warnings[0] in r.html()
+    assert compared(None, None)[1].resampled == '200 questions'
 
 def test_other_questions_are_not_compared():
     r = report(asked(60, clusters=None), from_grades([.5, .6], [1, 0], ['x', 'y']))
@@ -151,6 +264,14 @@ def test_a_bias_of_place_is_found_and_said():
     biased = report(from_logits(p.logits + np.array([1.5, 0, 0, 0]), p.label))
     assert row(biased, 'position', 'chosen_minus_right', 'A').p_holm < .01 and any('Answer A was chosen' in w for w in biased.models[0].warnings)
     assert row(biased, 'position', 'chosen', 'A').estimate == (biased.models[0].p.logits.argmax(1) == 0).mean()
+
+def test_a_bias_beyond_the_smallest_number_is_said_too():
+    "With so many questions its p is 0 to the last bit."
+    p = asked(14_000, clusters=None)
+    m = as_model(from_logits(p.logits + np.array([8., 0, 0, 0]), p.label), 'm')
+    report_numbers.position(m); report_numbers.warn(m)
+    assert min(r['p_holm'] for r in m.lines if r['p_holm'] is not None) == 0
+    assert any('Answer A was chosen' in w and 'below 1e-300' in w for w in m.warnings)
 
 def test_the_table_has_its_columns_and_a_reason_for_every_gap(one, two):
     for r in (one, two, report(from_grades([.5], [1]))):
@@ -174,9 +295,10 @@ def bf16(z): return (np.asarray(z, np.float32).view(np.uint32) & 0xFFFF0000).vie
     (from_grades([.7, .8], [1, 0]), '2 questions only'),
     (from_grades(np.linspace(.5, 1, 40), np.arange(40) % 2, [f'passage{i // 4}_{i % 4}' for i in range(40)]), '10 groups (such as passage0, 4 questions)'),
     (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', skipped=3, conf='column p'))), '3 lines of the log'),
-    (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', conf='column p'))), 'conf from column p'),
+    (from_grades([.7, .8], [1, 0], meta=dict(read=dict(format='csv', conf='column p', guessed=['conf']))), 'confidence from column p'),
     (from_grades([.7, .8], [1, 0], cluster=['x', 'x']), 'in one cluster, x'),
-    (from_grades([.7, .8, .9], [1, 0, 1], cluster=['x', 'x', 'y']), '2 clusters only'),
+    (from_grades([.7, .8, .9], [1, 0, 1], cluster=['x', 'x', 'y']), 'p of ECE cannot be much below 0.5'),
+    (from_grades(np.linspace(.5, 1, 190), np.arange(190) % 2, cluster=np.arange(190) % 19), '19 clusters only: intervals rest on how much these few differ, and those of the bootstrap (ECE without bias) are then too narrow'),
 ])
 def test_a_warning_is_given(p, says):
     m = as_model(p, 'm')
@@ -188,8 +310,66 @@ def test_a_confidence_below_one_in_k_is_no_softmax():
     low = report_numbers.replace(p, conf=np.minimum(p.conf, .2))
     assert 'below 1/k' in report_numbers._options(low)[0] and not report_numbers._options(p)
 
+def test_twenty_clusters_are_enough():
+    p = from_grades(np.linspace(.5, 1, 400), np.arange(400) % 2, cluster=np.arange(400) % 20)
+    assert not report_numbers._few(as_model(p, 'm'))
+
 def test_a_sound_log_has_no_warnings(two):
     assert not two.models[0].warnings
+
+def test_only_guesses_are_to_be_wary_of(tmp_path):
+    "What was asked for, or is named as it is called here, stands under the input; what was taken by a usual name is to be checked."
+    p = asked(120, clusters=None)
+    t = pd.DataFrame(dict(uid=[f'q{i}x' for i in range(120)], conf=p.conf, correct=p.correct.astype(int)))
+    def wary(frame, **how): return [w for w in as_measured(read_log(frame, quiet=True, **how)) if 'Guessed' in w]
+    def as_measured(p): report_numbers.warn(m := as_model(p, 'm')); return m.warnings
+    assert not wary(t)
+    assert not wary(t.rename(columns=dict(conf='p')), columns=dict(conf='p'))
+    (w,) = wary(t.assign(subject=np.arange(120) % 30).rename(columns=dict(conf='msp', correct='acc', uid='id')))
+    assert 'confidence from msp; grade from acc; question from id; cluster from subject, 30 values' in w
+    r = report(read_log(t.drop(columns='uid'), quiet=True))
+    assert not any('Guessed' in w for w in r.models[0].warnings) and 'confidence: conf; grade: correct; question: the row number, as no column names it (table)' in r.html()
+    several = pd.DataFrame(dict(p_0=p.probs[:, 0], p_1=1 - p.probs[:, 0], gold=p.label % 2, uid=t.uid))
+    (w,) = wary(several.rename(columns=dict(p_0='prob_0', p_1='prob_1')))
+    assert 'confidence from largest of prob_0 … prob_1; right option from gold' in w
+    save(read_log(t.rename(columns=dict(conf='msp')), quiet=True), tmp_path / 'a.parquet')
+    assert 'confidence from msp' in wary(tmp_path / 'a.parquet')[0], 'a guess is a guess after saving too'
+
+def test_the_methods_say_what_was_done_for_each_model():
+    "Three sizes, two kinds of units: no clause speaks for a model that was measured otherwise."
+    a, b, c = asked(400, name='a'), asked(300, clusters=None, name='b'), asked(400, clusters=3, name='c')
+    t = methods((r := report(a, b, c)).models)
+    for says in ('its null is the ECE of 1,000 random signs of whole clusters’ residuals (a, c); 1,000 models that are calibrated and have the same confidences (Bröcker and Smith 2007) (b)', 'a null, as questions come in clusters (a, c); with 100 draws of its null (b)',
+                 '5-fold cross-fitting, folds of whole clusters (a); 5-fold cross-fitting (b); 3-fold cross-fitting, folds of whole clusters (c)', 'Wilson’s for accuracy, t intervals for means', 'have the seed 0.'): assert says in t, (says, t)
+    assert t.replace('’', '').isprintable() and json.loads(r.json())['methods'] == t
+    alone = methods(report(b).models)
+    assert '(b)' not in alone and 'cluster' not in alone and 'judged by 5-fold cross-fitting. ' in alone
+    assert 'no fold, as none could be fitted' in methods(report(from_grades([.5], [1])).models)
+
+def test_draws_are_those_that_were_made(monkeypatch):
+    "More answers than a null of 1,000 draws can take, and more clusters than the bootstrap tells apart."
+    m = as_model(asked(3000, clusters=None), 'm')
+    few = report_numbers.null_draws
+    monkeypatch.setattr(report_numbers, 'null_draws', lambda n, work=1e8, most=1000: few(n, work / 1000, most))
+    monkeypatch.setattr(report_numbers, 'GROUPS', 500)
+    report_numbers.summary(m); report_numbers.repair(m)
+    t, e = methods([m]), next(r for r in m.lines if r['measure'] == 'ece15' and r['section'] == 'summary')
+    assert m.made['ece'] == 40 and 'ECE of 40 models' in t and 'null of 40 calibrated' in e['method'] and f'with {m.made["corp"]} draws.' in t and 'with 1,000 draws, of 500 random groups of 3,000 questions.' in t
+    report_numbers.summary(small := as_model(asked(400, clusters=None), 's'))
+    assert 'with 1,000 draws, of 500 random groups of 3,000 questions (m); 1,000 draws (s).' in methods([m, small])
+
+@pytest.mark.parametrize('conf', [[1., 1., 0., 0., .7], [.2, .9, .5, 1 - 2**-24, .6]])
+def test_losses_of_questions_are_those_of_the_measuring_floor(conf):
+    p = from_grades(conf, [0, 1, 1, 0, 1])
+    x = report_numbers._losses(p)
+    assert x['nll_top'].mean() == pytest.approx(nll_top(p.conf, p.correct), abs=1e-15) and x['brier_top'].mean() == pytest.approx(brier_top(p.conf, p.correct), abs=1e-15)
+    q = asked()
+    y = report_numbers._losses(q)
+    assert y['nll'].mean() == pytest.approx(nll(q.logits, q.label)) and y['brier'].mean() == pytest.approx(brier(q.probs, q.label)) and y['nll_top'].mean() == pytest.approx(nll_top(q.conf, q.correct))
+
+def test_numbers_that_are_none_in_meta_become_null():
+    r = report(from_grades([.5, .6], [1, 0], meta=dict(model='m', loss=float('nan'), of=[float('inf'), 1.5, dict(x=float('nan'))])))
+    assert json.loads(r.json())['models'][0]['meta'] == dict(model='m', loss=None, of=[None, 1.5, dict(x=None)])
 
 def test_saved_answers_are_no_guess(tmp_path):
     save(asked(clusters=None), tmp_path / 'a.parquet')
@@ -237,7 +417,7 @@ def test_two_degenerate_models_are_compared_in_words():
 def test_hostile_text_stays_text():
     p = asked(120, clusters=None)
     cluster = np.array([HOSTILE + str(i % 3) for i in range(120)])
-    q = from_logits(p.logits, p.label, meta=dict(model=HOSTILE, file=HOSTILE, read=dict(format=HOSTILE, conf=HOSTILE)), cluster=cluster)
+    q = from_logits(p.logits, p.label, meta=dict(model=HOSTILE, file=HOSTILE, read=dict(format=HOSTILE, conf=HOSTILE, uid=HOSTILE, guessed=['conf'])), cluster=cluster)
     page = Tags(html := report(q, from_logits(p.logits * .5, p.label, meta=dict(model=HOSTILE, task=HOSTILE), cluster=cluster)).html())
     assert not any(tag in ('img', 'b', 'iframe') for tag, _ in page.seen) and not any(k.startswith('on') for _, a in page.seen for k in a)
     assert [tag for tag, _ in page.seen].count('script') == 2 and HOSTILE in page.text and 'onerror=alert(1)>' not in html
@@ -259,6 +439,13 @@ def test_every_figure_has_words_and_numbers(two):
     assert len(figures) >= 5 and all(a.get('role') == 'img' and len(a['aria-label']) > 30 for a in figures)
     ids = [a['id'] for _, a in page.seen if 'id' in a]
     assert len(ids) == len(set(ids)) and all(a['href'][1:] in ids for tag, a in page.seen if tag == 'a')
+
+def test_words_of_a_figure_and_of_the_brief_do_not_contradict():
+    "Most answers are sure and too sure; the few unsure ones lie far above the diagonal, and are most of the curve."
+    conf = np.r_[np.linspace(.1, .6, 60), np.full(940, .9)]
+    r = report(from_grades(conf, np.r_[np.ones(60), np.arange(940) % 10 < 7]))
+    figure = next(a['aria-label'] for tag, a in Tags(r.html()).seen if tag == 'svg' and 'Reliability' in a.get('aria-label', ''))
+    assert 'Overconfident' in repr(r) and 'underconfident' not in figure and 'right at confidence 0.90' in figure
 
 def test_numbers_on_the_page_are_those_of_the_table(two):
     text = Tags(two.html()).text
@@ -292,6 +479,63 @@ def test_the_command_says_what_is_wrong(args, says, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'a.csv').write_text('p,ok\n.5,1\n.6,0\n')
     assert main(['report', *args]) == 1 and says in capsys.readouterr().err and not list(tmp_path.glob('r*'))
+
+def rows(**columns): return pd.DataFrame(columns)
+
+HALF, GRADES = [.6, .7, .8, .9] * 5, [1, 0, 1, 1, 1] * 4
+TWO = [[p, 1 - p] for p in HALF]
+WORDS = {'uid': 'id', 'conf': 'surety', 'correct': 'ok', 'probs': 'all', 'label': 'gold', 'seed': '0'} # what is meant by …
+FAULTY = {
+    'two confidences': (rows(conf=HALF, msp=HALF, correct=GRADES), 1),
+    'two families': (rows(prob_0=HALF, prob_1=[1 - x for x in HALF], probs_0=HALF, probs_1=[1 - x for x in HALF], label=[0] * 20), 1),
+    'logits and probs': (rows(logits=TWO, probs=TWO, label=[0] * 20), 2),
+    'a confidence of its own': (rows(probs=TWO, label=[0] * 20, confidence=[.95] * 20), 2),
+    'a grade that contradicts': (rows(probs=TWO, label=[0] * 20, correct=[0] * 20), 1),
+    'two clusters': (rows(conf=HALF, correct=GRADES, subject=list('aabb') * 5, topic=list('abab') * 5), 2),
+    'questions twice': (rows(id=list(range(10)) * 2, seed=[0] * 10 + [1] * 10, conf=HALF, correct=GRADES), 2),
+    'other names': (rows(surety=HALF, ok=GRADES, all=TWO, gold=[0] * 20), 2),
+    'a grade as label': (rows(probs=TWO, label=[True, False] * 10), 0),
+}
+
+@pytest.mark.parametrize('name', FAULTY)
+def test_every_remedy_that_the_command_prints_works(name, tmp_path, capsys):
+    table, remedies = FAULTY[name]
+    table.to_json(log := tmp_path / 'a.jsonl', orient='records', lines=True)
+    assert main(['report', str(log), '-o', str(tmp_path / 'r.html'), '--quiet']) == 1
+    said = capsys.readouterr().err
+    assert '{' not in said and 'columns=' not in said and 'filter=' not in said, said
+    found = [' '.join(m) for m in re.findall(r"(--columns|--filter) ((?:'[^']*'|[^\s;'])+)", said)]
+    assert len(found) >= remedies and not list(tmp_path.glob('r*')), said
+    for option, value in (shlex.split(x.rstrip(',')) for x in found if remedies):
+        value = re.sub('([a-z]+)=…', lambda m: f'{m[1]}={WORDS[m[1]]}', value)
+        assert main(['report', str(log), option, value, '-o', str(tmp_path / 'r.html'), '--quiet']) == 0, capsys.readouterr().err
+        capsys.readouterr()
+
+def test_roles_of_the_command():
+    from plcal_study.study.cli import _roles, _shell
+    assert _roles('conf=p, correct = ok,uid=id,uid=seed,cluster=,k=4') == dict(conf='p', correct='ok', uid=['id', 'seed'], cluster=None, k=4)
+    assert _roles('k=options,conf=a=b') == dict(k='options', conf='a=b')
+    for bad in ('conf', '=p', 'conf=p,', 'uid=a,uid='):
+        with pytest.raises(argparse.ArgumentTypeError): _roles(bad)
+    for want in (dict(conf='my p, raw'), dict(conf="it's"), dict(uid=['a b', 'c,d'], cluster=None)): # what a remedy prints is what the option means
+        assert _roles(shlex.split(_shell(f'choose by columns={want!r}'))[-1]) == want
+    assert _shell("choose one by filter='epoch=1'") == 'choose one by --filter epoch=1' and _shell("choose one of ['a', 'b'] by `filter=`").endswith('by --filter') and _shell('say it by format=, one of').startswith('say it by --format, one of')
+    assert 'in Python' in _shell('give `label=`') and _shell("columns['conf'] names 'x', which") == "--columns conf= names 'x', which"
+
+@pytest.mark.parametrize('given, says', [('ab.csv', "ab.csv: there is no such file or folder; did you mean DIR/abc.csv?"), ('none/x.csv', 'none/x.csv: there is no such file or folder')])
+def test_a_file_that_is_not_there_is_named_in_words(given, says, tmp_path, capsys):
+    (tmp_path / 'abc.csv').write_text('conf,correct\n.5,1\n')
+    assert main(['report', str(tmp_path / given)]) == 1
+    said = capsys.readouterr().err.replace(str(tmp_path), 'DIR')
+    assert says in said and 'Errno' not in said
+
+def test_no_cluster_and_a_number_of_options_can_be_asked_for(tmp_path, capsys):
+    rows(conf=HALF, correct=GRADES, subject=list('aabb') * 5).to_csv(tmp_path / 'a.csv')
+    def resampled(*more): assert main(['report', str(tmp_path / 'a.csv'), '-o', str(tmp_path / 'r.html'), '--quiet', '--json', *more]) == 0; return json.loads(capsys.readouterr().out)['models'][0]['resampled']
+    assert (resampled(), resampled('--columns', 'cluster='), resampled('--cluster', '')) == ('2 clusters', '20 questions', '20 questions')
+    log_files.lines(tmp_path / 'a.jsonl', [dict(custom_id=f'q{i}', answer='A', choices=[dict(message=dict(content='A'), logprobs=dict(content=[log_files.token('A', -.1 - i / 50, [('A', -.1 - i / 50), ('B', -3.)])]))]) for i in range(12)])
+    assert main(['report', str(tmp_path / 'a.jsonl'), '--columns', 'k=5', '-o', str(tmp_path / 'r.html'), '--csv', str(tmp_path / 'r.csv'), '--quiet']) == 0
+    assert set(pd.read_csv(tmp_path / 'r.csv').query("section == 'position'").group) == set('ABCDE')
 
 def test_names_at_the_top_of_the_package():
     import plcal_study

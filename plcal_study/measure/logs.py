@@ -102,7 +102,9 @@ def _together(parts: Mapping[str, Predictions], reading: Reading, meta: Mapping[
     for p in ps:
         for reason, n in p.meta['read'].get('reasons', {}).items(): reading.skipped[reason] = reading.skipped.get(reason, 0) + n
     reading.took |= {k: v for k, v in ps[0].meta['read'].items() if k in ('conf', 'correct', 'label', 'uid') and all(p.meta['read'].get(k) == v for p in ps)}
+    for p in ps: reading.guessed |= set(p.meta['read'].get('guessed', ()))
     if cluster: reading.took['cluster'] = f'task, {len(parts)} values'
+    if not whole and any(p.logits is not None or 'logits' in p.meta['read'] for p in ps): reading.took['logits'] = f"left out: of {', '.join(t for t, p in parts.items() if p.logits is None)} not all are told"
     shared = {k: v for k, v in ps[0].meta.items() if k != 'read' and all(p.meta.get(k) == v for p in ps)}
     return finished(reading, shared | dict(tasks=list(parts)) | dict(meta), uid=np.concatenate([np.char.add(f'{t}:', p.uid) for t, p in parts.items()]), correct=np.concatenate([p.correct for p in ps]),
                     conf=np.concatenate([p.conf for p in ps]), logits=padded([z for p in ps if p.logits is not None for z in p.logits]) if whole else None,
@@ -116,7 +118,7 @@ def _folder(path: Path, read: Callable, format: str, label: Any, filter: Any, co
     if len(files) == 1: return read(next(iter(files.values())), label=label, columns=columns, skip_bad=skip_bad, quiet=quiet, **more, **meta)
     if columns and columns.get('cluster') not in (None, 'task'): raise ValueError(f"{path}: the cluster of several files is their task; give one file for {columns['cluster']!r}")
     parts = {t: read(f, label=label, columns=dict(cluster=None), skip_bad=skip_bad, quiet=True, **more, **meta) for t, f in files.items()}
-    reading = Reading(str(path), format, skip_bad, quiet)
+    reading = Reading(str(path), format, skip_bad, quiet, guessed=set() if columns else {'cluster'})
     return _together(parts, reading, meta, not columns or columns.get('cluster') == 'task')
 
 # %% ../../nbs/measure/11_logs.ipynb #9f5e0839
@@ -129,7 +131,7 @@ def read_log(
     skip_bad: bool = False,                        # leave out what cannot be read, count it and say why; False: stop at the first
     quiet: bool = False,                           # say nothing on standard error; meta['read'] holds it all the same
     **meta: Any,                                   # further coordinates, e.g. model=…, split='test'; they win over those found
-) -> Predictions:                                  # meta['read']: format, rows, skipped, reasons, and what was taken for conf, correct, label, uid, cluster
+) -> Predictions:                                  # meta['read']: format, rows, skipped, reasons, what was taken for conf, correct, label, uid, cluster, and which of that was guessed
     "Any log of answers as `Predictions`; raises `ValueError` with file and line for what cannot be read without guessing."
     if not isinstance(path, (str, Path)):
         _no('label', label, 'a table; name its column by columns={"label": …}')
@@ -176,4 +178,6 @@ def _saved(path: Path, columns: Any, label: Any, filter: Any, skip_bad: bool, qu
     except FAULTS as e: raise Reading(str(path), 'plcal').error(e) from None
     old = {k: v for k, v in (p.meta.get('read') or {}).items() if isinstance(v, str)} if isinstance(p.meta.get('read'), dict) else {}
     took = dict(conf='as saved', correct='as saved') | old | (dict(cluster='as saved') if p.cluster is not None else {})
-    return finished(Reading(str(path), 'plcal', skip_bad, quiet, {k: v for k, v in took.items() if k != 'format'}), p.meta | dict(meta), uid=p.uid, correct=p.correct, conf=p.conf, logits=p.logits, label=p.label, scores=p.scores, cluster=p.cluster)
+    said = {k: v for k, v in took.items() if k != 'format'}
+    guessed = {k for k in ((p.meta.get('read') or {}).get('guessed') or ()) if took.get(k) not in (None, 'as saved')} if old else set()
+    return finished(Reading(str(path), 'plcal', skip_bad, quiet, said, guessed=guessed), p.meta | dict(meta), uid=p.uid, correct=p.correct, conf=p.conf, logits=p.logits, label=p.label, scores=p.scores, cluster=p.cluster)

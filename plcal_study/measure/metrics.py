@@ -523,6 +523,9 @@ def brier_top(
     return float((np.subtract(conf, correct, dtype=float) ** 2).mean())
 
 # %% ../../nbs/measure/01_metrics.ipynb #4cea633d
+def _nll_top_rows(conf: np.ndarray, correct: np.ndarray, eps: float = 1e-7) -> np.ndarray: # (n,), unchecked
+    return -np.log(np.clip(np.where(correct, conf, 1 - conf.astype(float)), eps, 1 - eps))
+
 def nll_top(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -531,7 +534,7 @@ def nll_top(
     "Log score of the top label: cross-entropy of correctness; clipped, since confidences of single precision reach 1."
     conf, correct = _pairs(conf, correct)
     if not 0 < eps < .5: raise ValueError(f"eps must lie between 0 and 0.5, got {eps}")
-    return float(-np.log(np.clip(np.where(correct, conf, 1 - conf.astype(float)), eps, 1 - eps)).mean())
+    return float(_nll_top_rows(conf, correct, eps).mean())
 
 # %% ../../nbs/measure/01_metrics.ipynb #0b4dfa3d
 def corp_fit(

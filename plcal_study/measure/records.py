@@ -15,8 +15,8 @@ import pyarrow as pa
 from .predictions import Predictions, probs_of
 
 # %% auto #0
-__all__ = ['FAULTS', 'SUBJECTS', 'Misread', 'Reading', 'read_json', 'json_lines', 'at', 'useful', 'subjects', 'Answer', 'padded',
-           'gathered', 'finished', 'announced', 'conditions', 'finite']
+__all__ = ['FAULTS', 'SUBJECTS', 'ROW', 'SAID', 'Misread', 'Reading', 'read_json', 'json_lines', 'at', 'useful', 'subjects',
+           'Answer', 'padded', 'gathered', 'finished', 'announced', 'numbered', 'conditions', 'finite']
 
 # %% ../../nbs/measure/07_records.ipynb #b3c23e6b
 FAULTS = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError, NotImplementedError, pa.ArrowException) # what a malformed row can raise
@@ -35,6 +35,7 @@ class Reading:
     took: dict[str, str] = field(default_factory=dict)    # conf, correct, uid, cluster, …: what was taken for it, in words
     skipped: dict[str, int] = field(default_factory=dict) # rows left out, by reason
     first: str = ''        # place and fault of the first of them
+    guessed: set[str] = field(default_factory=set) # what of `took` nobody asked for, nor is named so in the log
 
     def error(self, fault: object, place: str = '') -> ValueError:
         "The error that names the file."
@@ -130,6 +131,7 @@ def subjects(
     if not groups: return None
     name = next(iter(groups))
     reading.took['cluster'] = f"{where}{name}, {len(set(fit[name]))} values"
+    reading.guessed.add('cluster')
     return [str(x) for x in fit[name]]
 
 def _fields(fields: Sequence[Mapping]) -> str:
@@ -186,10 +188,11 @@ def finished(
     reading: Reading,
     meta: Mapping[str, Any], # coordinates
     **arrays: Any,           # the fields of `Predictions` but meta
-) -> Predictions:            # with meta['read']: format, rows, skipped, reasons, and what was taken for what
+) -> Predictions:            # with meta['read']: format, rows, skipped, reasons, what was taken for what, and which of that was guessed
     "The last step of every reader: checked, announced."
     read = dict(format=reading.format, **reading.took, rows=len(arrays['conf']), skipped=sum(reading.skipped.values()))
     if reading.skipped: read['reasons'] = dict(reading.skipped)
+    if guessed := sorted(reading.guessed & reading.took.keys()): read['guessed'] = guessed
     try: p = Predictions({**meta, 'read': read}, **arrays)
     except FAULTS as e: raise reading.error(e) from None
     if not reading.quiet: print(*announced(reading, len(p)), sep='\n', file=sys.stderr)
@@ -201,14 +204,24 @@ def announced(
     n: int,           # answers read
 ) -> list[str]:       # one line, or two where rows were left out
     "What is said of a log that was read."
-    taken = '; '.join(f"{name}: {reading.took[key]}" for key, name in _SAID.items() if key in reading.took)
+    taken = '; '.join(f"{name}: {reading.took[key]}" for key, name in SAID.items() if key in reading.took)
     said = [f"plcal_study: {reading.path}: {n:,} answers, read as {reading.format}; {taken}"]
     if reading.skipped:
         k, why = sum(reading.skipped.values()), sorted(reading.skipped.items(), key=lambda x: -x[1])
         said.append(f"plcal_study: {reading.path}: left out {k:,} of {k + n:,} rows: {'; '.join(f'{c:,} × {r}' for r, c in why[:3])}{'; …' if len(why) > 3 else ''} (the first is {reading.first})")
     return said
 
-_SAID = dict(conf='confidence', correct='grade', label='right option', logits='scores of the options', uid='question', cluster='cluster', options='options', note='note')
+ROW = 'the row number' # how what was taken for the question begins where the log names none
+
+def numbered(
+    p: Predictions,
+) -> bool:
+    "Did the reader number the rows, because the log has no ids? Such answers cannot be paired with those of another log."
+    read = p.meta.get('read')
+    return isinstance(read, dict) and str(read.get('uid', '')).startswith(ROW)
+
+SAID = dict( # what a reader took for what, in words
+    conf='confidence', correct='grade', label='right option', logits='scores of the options', uid='question', cluster='cluster', options='options', note='note')
 
 # %% ../../nbs/measure/07_records.ipynb #799c7db0
 def conditions(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from .predictions import Predictions
-from .records import FAULTS, Answer, Misread, Reading, conditions, gathered, json_lines, read_json
+from .records import FAULTS, ROW, Answer, Misread, Reading, conditions, gathered, json_lines, read_json
 from .tables import read_columns
 
 # %% auto #0
@@ -88,21 +88,28 @@ def letter_in(
     t = token.decode('utf-8', 'replace').strip(_WRAP)
     return ord(t) - 65 if len(t) == 1 and 'A' <= t < chr(65 + k) else None
 
+def _opens(t: Told, k: int) -> int | None:
+    "The token of a letter that stands alone at the beginning: before the end, a mark or a new line, and not as the word A or I."
+    first = next((i for i, x in enumerate(t.tokens) if x.decode('utf-8', 'replace').strip(_WRAP)), 0)
+    if letter_in(t.tokens[first], k) is None: return None
+    rest = b''.join(t.tokens[first:]).decode('utf-8', 'replace').lstrip(_WRAP)[1:].replace('▁', ' ').replace('Ġ', ' ').replace('Ċ', '\n')
+    return first if re.match(r'[^\w\s\'’/&+-]|[\'’/&+-](?!\w)|[ \t\r]*(?:\n|$)', rest) else None
+
 def letter_place(
     t: Told,
     k: int,  # options
 ) -> int:    # the number of a token
-    "The token that tells the letter; raises `ValueError` where there is none."
-    first = next((i for i, x in enumerate(t.tokens) if x.decode('utf-8', 'replace').strip(_WRAP)), 0)
-    if letter_in(t.tokens[first], k) is not None: return first
-    text = b''.join(t.tokens).decode('utf-8', 'replace')
-    for m in reversed(list(_SAYS.finditer(text))):
-        if not 'A' <= m[1].upper() < chr(65 + k): continue
-        ends = np.cumsum([len(x) for x in t.tokens])
-        i = int(np.searchsorted(ends, len(text[:m.start(1)].encode()), side='right'))
-        if i < len(ends) and letter_in(t.tokens[i].upper(), k) is not None: return i
-    if len([x for x in t.tokens if x.strip()]) <= 1: return first
-    raise ValueError(f"the answer must name one of the letters A to {chr(64 + k)} in a token of its own, got {text[:60]!r}")
+    "The token that tells the letter: where it says `answer is B` or `answer: B`, or else that of a letter which opens the reply and stands alone; raises `ValueError` where there is none."
+    text, ends = b''.join(t.tokens).decode('utf-8', 'replace'), np.cumsum([len(x) for x in t.tokens])
+    said = [m for m in _SAYS.finditer(text) if 'A' <= m[1].upper() < chr(65 + k) and (m[1].isupper() or re.match(r'[*_`"\')\]}$]*\s*([\n.,;:!?]|$)', text[m.end():]))]
+    def places(found): # the last comes first
+        at = (int(np.searchsorted(ends, len(text[:m.start(1)].encode()), side='right')) for m in reversed(found))
+        return [i for i in at if i < len(ends) and letter_in(t.tokens[i].upper(), k) is not None]
+    if sure := places([m for m in said if re.match(r'(?i:answer)(\s+(?i:is)\b|\s*[:=])', m[0])]): return sure[0]
+    if (first := _opens(t, k)) is not None: return first
+    if some := places(said): return some[0]
+    if len(whole := [i for i, x in enumerate(t.tokens) if x.strip()]) <= 1: return whole[0] if whole else 0
+    raise ValueError(f"the answer must name one of the letters A to {chr(64 + k)} in a token of its own, alone at the beginning or after 'answer:' or 'answer is', got {text[:60]!r}")
 
 # %% ../../nbs/measure/10_responses.ipynb #0a317a5d
 _ROUNDING = 1e-6 # servers work in float32 and round, so that what they do not tell may be this much more
@@ -170,6 +177,7 @@ def _gold(row: Mapping[str, Any], columns: Mapping[str, Any], reading: Reading) 
     if isinstance(columns.get('k'), int): size = columns['k']
     else: size = _size(row[k]) if k else None
     reading.took |= dict(label=label) | (dict(options=k) if k else {})
+    reading.guessed |= ({'label'} if label not in ('label', columns.get('label')) else set()) | ({'options'} if k and k not in ('k', 'options', columns.get('k')) else set())
     options = row[k] if k and isinstance(row[k], (list, tuple, np.ndarray)) else None
     return _Gold(_option(row[label], options), size, dict(row))
 
@@ -260,7 +268,7 @@ def read_openai(
     answers, k, ids = list[Answer](), _k(replies, reading), all(u is not None for _, u, _, _ in replies)
     for i, (place, uid, t, gold) in enumerate(replies):
         with reading.row(place): answers.append(_lettered(str(uid) if ids else str(i), t, gold, gold.k or k))
-    reading.took |= dict(conf='share of the likeliest letter among the letters told, bounded by conf_lo and conf_hi', correct='the likeliest letter is the right one', uid='custom_id' if ids else 'the number of the response, as not all have an id')
+    reading.took |= dict(conf='share of the likeliest letter among the letters told, bounded by conf_lo and conf_hi', correct='the likeliest letter is the right one', uid='custom_id' if ids else f'{ROW}, as not all responses have an id')
     if n := sum(int(a.scores['wrote_another']) for a in answers): reading.took['note'] = f'{n} replies wrote another letter than the likeliest, which counts'
     found = dict(source='openai') | (dict(model=models.pop()) if len(models) == 1 else {})
     return gathered(answers, reading, found | meta, {k: v for k, v in columns.items() if k == 'cluster'}, '', "choose one response for each")
@@ -268,7 +276,8 @@ def read_openai(
 def _k(replies: Sequence[tuple[str, str | None, Told, _Gold]], reading: Reading) -> int:
     "The number of options where nothing tells it: up to the last letter that is right or was written."
     if all(g.k for *_, g in replies): return 0
-    last = max([g.label for *_, g in replies if g.k is None] + [j for _, _, t, g in replies if g.k is None and (j := letter_in(t.tokens[0], 26)) is not None and (len(t.tokens) == 1 or j < 10)])
+    last = max([g.label for *_, g in replies if g.k is None] + [j for _, _, t, g in replies if g.k is None and (i := _opens(t, 26)) is not None and (j := letter_in(t.tokens[i], 26)) is not None and (len(t.tokens) == 1 or j < 10)])
+    reading.guessed.add('options')
     reading.took['options'] = f"A to {chr(65 + min(max(last, 1), 25))}, the last letter that is right or was written; columns={{'k': …}} says it"
     return max(last, 1) + 1
 

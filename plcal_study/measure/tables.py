@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 from .predictions import Predictions, probs_of
-from .records import FAULTS, SUBJECTS, Misread, Reading, conditions, finished, json_lines
+from .records import FAULTS, ROW, SUBJECTS, Misread, Reading, conditions, finished, json_lines
 
 # %% auto #0
 __all__ = ['ROLES', 'read_table', 'read_columns']
@@ -357,7 +357,7 @@ def _options(w: _Work) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]: 
     return z, np.where((y >= 0) & (y < k), y, 0).astype(np.int64), scores
 
 # %% ../../nbs/measure/08_tables.ipynb #cf84c878
-def _confidence(w: _Work, logits: np.ndarray | None) -> np.ndarray: # (n,) float64
+def _confidence(w: _Work, logits: np.ndarray | None, asked: bool) -> np.ndarray: # (n,) float64
     "The confidence: a column, or the largest probability; a column that was not asked for must be that."
     own = None if logits is None else probs_of(np.where(w.bad[:, None], 0, logits)).max(1)
     if 'conf' not in w.roles: return own if own is not None else np.zeros(len(w.bad))
@@ -365,6 +365,8 @@ def _confidence(w: _Work, logits: np.ndarray | None) -> np.ndarray: # (n,) float
     conf = _numbers(w.t[name], name)
     w.fault(~((conf >= 0) & (conf <= 1)), lambda i: f"conf ({name}) must lie in [0, 1], got {w.raw('conf', i)!r}; logits or percentages?")
     w.reading.took['conf'] = name
+    if own is not None and not asked and (differ := ~w.bad & (np.abs(conf - own) > 1e-3)).any():
+        raise Misread(f"{w.place(i := int(differ.argmax()))}: {name!r} is {conf[i]:.6g}, but the largest probability of the options is {own[i]:.6g}; say which is the confidence: the column by columns={{'conf': {name!r}}}, or the largest probability by columns={{'conf': None}}")
     return conf
 
 def _correct(w: _Work, logits: np.ndarray | None, label: np.ndarray | None) -> np.ndarray: # (n,) bool
@@ -458,9 +460,15 @@ def read_table(
         raise reading.error(e) from None
 
 # %% ../../nbs/measure/08_tables.ipynb #7ae5039e
+def _guesses(roles: Mapping[str, list[str]], columns: Mapping[str, Any] | None) -> set[str]:
+    "What was taken by a usual name: not asked for, and not a column of the role's own name."
+    free = {r for r, names in roles.items() if names and not (columns or {}).get(r) and [n.lower() for n in names] != [r]}
+    return free | ({'conf'} if free & {'logits', 'probs'} and 'conf' not in roles else set()) | ({'correct'} if free & {'pred', 'label'} and 'pred' in roles and 'correct' not in roles else set())
+
 def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, filter: Any, meta: Mapping[str, Any]) -> Predictions:
     "A table whose columns are known."
     roles, wanted = _roles(table.names, columns), conditions(filter)
+    reading.guessed |= _guesses(roles, columns)
     if odd := [n for n in wanted if n not in table.names]: raise ValueError(_absent('filter', odd[0], table.names).replace("columns['filter']", 'filter'))
     ids = {n for r in ('uid', 'cluster') for n in roles.get(r, [])} | set(wanted)
     t = table.load(list(dict.fromkeys([n for ns in roles.values() for n in ns] + list(wanted))), ids)
@@ -470,9 +478,9 @@ def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, fi
     w.bad |= ~chosen # out of the way, and no fault
     uid, none = _joined(t, roles['uid']) if 'uid' in roles else (np.arange(len(t)), np.zeros(len(t), bool))
     w.fault(none, lambda i: f"uid ({roles['uid'][0]}) must be there, got {w.raw('uid', i)!r}")
-    reading.took['uid'] = ':'.join(roles['uid']) if 'uid' in roles else 'the row number, as no column names it'
+    reading.took['uid'] = ':'.join(roles['uid']) if 'uid' in roles else f'{ROW}, as no column names it'
     logits, label, scores = _options(w) if {'logits', 'probs'} & roles.keys() else (None, None, {})
-    conf, correct = _confidence(w, logits), _correct(w, logits, label)
+    conf, correct = _confidence(w, logits, bool((columns or {}).get('conf'))), _correct(w, logits, label)
     for n in roles.get('scores', []):
         scores[n] = _numbers(t[n], n)
         w.fault(~np.isfinite(scores[n]), lambda i, n=n: f"score {n!r} must be finite, got {t[n][int(i)].as_py()!r}") # type: ignore[misc]

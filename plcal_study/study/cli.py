@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from dataclasses import asdict
 from functools import partial
-import argparse, importlib, importlib.util, itertools, json, math, os, sys, traceback, warnings
+import argparse, ast, importlib, importlib.util, itertools, json, math, os, re, shlex, sys, traceback, warnings
 import plcal_study
 from .runs import SCALES, Summary, clock, plan, run_grid, run_id, status, wall, workers_here
 from .tracking import Tracker, following, open_tracker
@@ -204,11 +204,15 @@ def _extraction(parts, shared: argparse.ArgumentParser) -> None:
     _machine(x)
 
 # %% ../../nbs/study/62_cli.ipynb #4053bbb4
-def _roles(text: str) -> dict[str, str]: # e.g. conf=p,correct=ok
+def _roles(text: str) -> dict[str, Any]: # e.g. conf=p,correct=ok; uid=id,uid=seed: both; cluster=: none; k=4: a number; \, is a comma in a name
     "Roles and columns."
-    pairs = [part.partition('=') for part in text.split(',')]
-    if not all(eq and role.strip() and column.strip() for role, eq, column in pairs): raise argparse.ArgumentTypeError(f"expected ROLE=COLUMN[,ROLE=COLUMN…], got {text!r}")
-    return {role.strip(): column.strip() for role, _, column in pairs}
+    pairs = [re.sub(r'\\,', ',', part).partition('=') for part in re.split(r'(?<!\\),', text)]
+    if not all(eq and role.strip() for role, eq, _ in pairs): raise argparse.ArgumentTypeError(f"expected ROLE=COLUMN[,ROLE=COLUMN…], got {text!r}")
+    found: dict[str, list[str]] = {}
+    for role, _, column in pairs: found.setdefault(role.strip(), []).append(column.strip())
+    if odd := [r for r, names in found.items() if len(names) > 1 and '' in names]: raise argparse.ArgumentTypeError(f"{odd[0]} is given a column and none, in {text!r}")
+    def meant(role, names): return names if len(names) > 1 else int(names[0]) if role == 'k' and names[0].isdecimal() else names[0] or None
+    return {role: meant(role, names) for role, names in found.items()}
 
 def _reporting(parts, shared: argparse.ArgumentParser) -> None:
     "The options of `plcal report`."
@@ -217,7 +221,7 @@ def _reporting(parts, shared: argparse.ArgumentParser) -> None:
     x.add_argument('-o', '--out', type=Path, action='append', metavar='FILE', help='.html, .json or .csv; may be given several times; default: report.html')
     x.add_argument('--csv', type=Path, metavar='FILE', help='the numbers as a table, as well')
     x.add_argument('--format', metavar='F', help='of the logs; default: by what is in them')
-    x.add_argument('--columns', type=_roles, default={}, metavar='ROLE=COLUMN[,…]', help='e.g. conf=p,correct=ok; roles: conf, correct, label, pred, logits, probs, uid, cluster')
+    x.add_argument('--columns', type=_roles, default={}, metavar='ROLE=COLUMN[,…]', help='e.g. conf=p,correct=ok; roles: conf, correct, label, pred, logits, probs, uid, cluster, k (options, a number or a column); uid=a,uid=b: both together; cluster=: none')
     x.add_argument('--cluster', metavar='COLUMN', help='what questions share, such as a subject or a passage: intervals resample it whole')
     x.add_argument('--filter', metavar='F', help='which answers, where there are several to a question')
     x.add_argument('--name', action='append', metavar='NAME', help='of a model, one for each log, in order')
@@ -525,14 +529,43 @@ def _doctor(a: argparse.Namespace) -> dict:
     return dict(exit=int(broken > 0), findings=[f._asdict() for f in found], prices=costs, workers=a.workers)
 
 # %% ../../nbs/study/62_cli.ipynb #2a85e116
+_WORD = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_PAIR = rf"""'(\w+)': ({_WORD}|None|…|\[(?:(?:{_WORD}|…)(?:, )?)+\])"""
+
+def _option(m: re.Match) -> str:
+    "`columns={'conf': 'p', 'cluster': None}` as --columns conf=p,cluster="
+    def said(x): return '…' if '…' in x else (ast.literal_eval(x) or '').replace(',', r'\,')
+    pairs = [f'{role}={said(x)}' for role, value in re.findall(_PAIR, m[0]) for x in (re.findall(rf'{_WORD}|…', value) if value[0] == '[' else [value])]
+    return f'--columns {shlex.quote(",".join(pairs)) if "…" not in m[0] else ",".join(pairs)}'
+
+def _shell(text: str) -> str: # what a reader says to somebody who writes Python
+    "Its remedies as options of the command."
+    end = '; on the command line there is no label=: in Python, give report() what read_log(…, label=…) reads' if re.search(r'\blabel=', text) else ''
+    text = re.sub(rf"(?:columns=)?\{{{_PAIR}(?:, {_PAIR})*\}}", _option, text)
+    text = re.sub(rf"filter=({_WORD})", lambda m: f'--filter {shlex.quote(ast.literal_eval(m[1])) if "…" not in m[1] else ast.literal_eval(m[1])}', text)
+    text = re.sub(r"`?\b(filter|format)=(?!\w)`?", r'--\1', text)
+    text = re.sub(r"\bcolumns\['(\w+)'\]", r'--columns \1=', text)
+    text = re.sub(r"\b(columns|filter) must (map|name|read|ask)\b", r'--\1 must \2', text)
+    return text + end
+
+def _near(path: Path) -> str:
+    "A file beside it of much the same name."
+    from difflib import get_close_matches
+    there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, there, 1)
+    return f'; did you mean {path.parent / near[0]}?' if near else ''
+
 def _report(a: argparse.Namespace) -> dict:
     "plcal report."
     from plcal_study.study.report import read_answers, report
     out = [*(a.out or []), *([a.csv] if a.csv else [])] if a.out or a.csv else [Path('report.html')]
     if bad := [p for p in out if p.suffix.lower() not in ('.html', '.htm', '.json', '.csv')]: raise ValueError(f"-o must end in .html, .json or .csv, got {bad[0]}")
-    columns = a.columns | ({'cluster': a.cluster} if a.cluster else {})
+    if gone := [log for log in a.logs if not log.exists()]: raise FileNotFoundError(f"{gone[0]}: there is no such file or folder{_near(gone[0])}")
+    columns = a.columns | ({'cluster': a.cluster or None} if a.cluster is not None else {})
     how = dict(format=a.format, columns=columns or None, filter=a.filter, skip_bad=a.skip_bad, quiet=a.quiet)
-    r = report(*[read_answers(log, **how) for log in a.logs], names=a.name, seed=a.seed, progress=_counter('report', a.quiet))
+    try: answers = [read_answers(log, **how) for log in a.logs]
+    except ValueError as e: raise ValueError(_shell(str(e))) from e
+    r = report(*answers, names=a.name, seed=a.seed, progress=_counter('report', a.quiet))
     print(r)
     for path in out: print(f'written: {r.save(path)}')
     return dict(written=out) | json.loads(r.json())

@@ -17,8 +17,9 @@ import pandas as pd
 import plcal_study
 from ..measure.logs import read_log
 from ..measure.predictions import Predictions, atomic_write
+from ..measure.records import SAID
 from .report_figures import dots_figure, p_say, reliability_figure, risk_figure, say
-from .report_numbers import DELTA, GROUPS, Model, as_model, measure_all, null_draws
+from .report_numbers import DELTA, Model, as_model, measure_all
 
 # %% auto #0
 __all__ = ['MEASURES', 'title', 'in_brief', 'methods', 'page', 'Report', 'report', 'read_answers']
@@ -28,7 +29,7 @@ MEASURES: dict[str, tuple[str, str]] = dict(
     acc=('Accuracy', 'share of right answers'),
     conf=('Mean confidence', ''),
     conf_gap=('Confidence less accuracy', 'above 0 overconfident, below 0 underconfident'),
-    ece15=('ECE, 15 bins', 'plug-in, biased upwards; beside it what a calibrated model with these confidences gets'),
+    ece15=('ECE, 15 bins', 'plug-in, biased upwards; beside it what chance gives: a calibrated model, or random signs of clusters'),
     ece15_true=('ECE, 15 bins, without bias', 'median-unbiased, with the interval of the true error in these bins'),
     smece=('Smooth ECE', 'a kernel instead of bins'),
     mcb=('Miscalibration (MCB)', 'CORP part of the top-label Brier score, 0 is best'),
@@ -62,6 +63,14 @@ def _share(r: pd.Series) -> str:
     return f'{r.estimate:.1%}' + (f' [{r.lo:.1%}, {r.hi:.1%}]' if not math.isnan(r.lo) else '')
 
 # %% ../../nbs/study/59_report.ipynb #2b413106
+def _beside_chance(e: pd.Series) -> str:
+    "ECE beside its null."
+    alone = e.resampled == 'grades' # or 'signs of k clusters'
+    beside = 'a calibrated model with these confidences gets' if alone else f'random {e.resampled} give'
+    few = not alone and int(re.sub(r'\D', '', e.resampled)) < 6
+    found = 'miscalibrated beyond chance' if e.p < .05 else 'so few clusters can show no more' if few else 'ECE by itself shows no miscalibration beyond chance'
+    return f'ECE (15 bins) {say(e.estimate)}, where {beside} {say(e.null)} [{say(e.null_lo)}, {say(e.null_hi)}], p {p_say(e.p)}: {found}.'
+
 def in_brief(
     t: pd.DataFrame, # the numbers of a report
     model: str,      # name
@@ -74,8 +83,7 @@ def in_brief(
     else:
         side = 'Overconfident' if gap.lo > 0 else 'Underconfident' if gap.hi < 0 else 'Neither over- nor underconfident on average, as far as can be told'
         out.append(f'{side}: confidence less accuracy is {_ci(gap, 3, True)}.')
-    found = 'miscalibrated beyond chance' if e.p < .05 else 'no miscalibration beyond chance can be shown'
-    out.append(f'ECE (15 bins) {say(e.estimate)}, where a calibrated model with these confidences gets {say(e.null)} [{say(e.null_lo)}, {say(e.null_hi)}], p {p_say(e.p)}: {found}.')
+    out.append(_beside_chance(e))
     if math.isnan(auc.estimate): return [*out, 'How well confidence tells right from wrong cannot be told: all answers are of one kind.']
     said = 'better than chance' if auc.lo > .5 else 'worse than chance' if auc.hi < .5 else 'chance is not excluded'
     return [*out, f'A right answer is surer than a wrong one in {_share(auc)} of pairs (AUROC): {said}.', *_mended(t, model)]
@@ -190,6 +198,8 @@ def _named(measure: str) -> str:
     return escape(name) + (f'<small>{escape(what)}</small>' if what else '')
 
 # %% ../../nbs/study/59_report.ipynb #b1a4cd89
+_APART = ', if every grade were independent of the others; grades within a cluster are not, so the band is too narrow'
+
 def _summary(m: Model, t: pd.DataFrame) -> str:
     "The table of one model, its reliability diagram, and the numbers of that diagram."
     rows = []
@@ -204,7 +214,7 @@ def _summary(m: Model, t: pd.DataFrame) -> str:
     at = np.unique(np.searchsorted(c.x, np.quantile(c.x, np.linspace(0, 1, 11))).clip(0, len(c.x) - 1))
     numbers = _table(['Confidence', 'Right', 'If calibrated'], [[say(c.x[i]), f'{c.fit[i]:.1%}', f'{c.lo[i]:.1%} to {c.hi[i]:.1%}'] for i in at], 'CORP curve')
     swatch = '<span class="swatch" style="background:var(--c0)"></span>right <span class="swatch" style="background:var(--c1)"></span>wrong'
-    said = f'Reliability by CORP: share right among answers of a confidence, without bins. Band: where the curve of a calibrated model would lie, 95% at each place. Below: answers by confidence, {swatch}.'
+    said = f'Reliability by CORP: share right among answers of a confidence, without bins. Band: where the curve of a calibrated model would lie, 95% at each place{_APART if m.codes is not None else ""}. Below: answers by confidence, {swatch}.'
     drawn = reliability_figure(c, m.curves['hist'], m.name)
     table = _table(['Measure', 'Estimate', '95% interval', 'Null', 'p'], rows, f'{escape(m.name)}: {len(m.p):,} questions')
     return f'<div class="two"><div>{drawn}<p class="note">{said}</p>{_details(numbers)}</div><div>{table}</div></div>'
@@ -262,6 +272,13 @@ def _under(r: pd.Series, share: bool = False) -> str:
     if math.isnan(r.estimate): return '–'
     return one(r.estimate) + (f'<small>{one(r.lo)} to {one(r.hi)}</small>' if not math.isnan(r.lo) else '')
 
+def _differ(spread: pd.Series) -> str:
+    "Do gaps differ between clusters?"
+    tested = f'(Cochran’s Q, p {p_say(spread.p)})'
+    if spread.p < .05: return f'The gaps differ by more than chance {tested}: the true ones by a standard deviation of some {say(spread.estimate)}.'
+    if spread.estimate > 0: return f'That the true gaps differ is not shown {tested}; their standard deviation is estimated at {say(spread.estimate)}, which chance alone could give.'
+    return f'The gaps differ by no more than chance explains {tested}.'
+
 def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
     "Each subject by itself, where there are subjects."
     out = []
@@ -275,7 +292,7 @@ def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
         drawn = dots_figure([(str(g), gap.estimate[g], gap.lo[g], gap.hi[g], float(pooled.get(g, math.nan))) for g in order], 'Confidence less accuracy', f'Gap of {m.name} in {len(order)} clusters, from {say(gap.estimate.min(), 3, True)} to {say(gap.estimate.max(), 3, True)}.')
         rows = [[escape(str(g)), f'{acc.n[g]:,}', _under(acc.loc[g], True), f'{conf.estimate[g]:.1%}', _under(gap.loc[g]), p_say(gap.p_holm[g]), say(float(pooled.get(g, math.nan)), 3, True), _under(auc.loc[g])] for g in order]
         spread = _row(t, 'groups', m.name, 'spread')
-        words = f' True gaps differ by a standard deviation of {say(spread.estimate)}.' if spread is not None and spread.estimate > 0 else ' The gaps differ by no more than chance explains.'
+        words = '' if spread is None else ' ' + _differ(spread)
         said = f'Dots: confidence less accuracy of each cluster with its 95% interval; right of 0 overconfident. Circles: the same drawn to the mean of all, as much as chance explains (empirical Bayes).{words} Holm’s p is corrected over all {len(order)}.'
         table = _table(['Cluster', 'n', 'Accuracy', 'Confidence', 'Gap', 'Holm p', 'Pooled', 'AUROC'], rows, f'{escape(m.name)}: by cluster')
         out.append((f'<h3>{escape(m.name)}</h3>' if len(models) > 1 else '') + f'<div class="two"><div>{drawn}</div><p class="note">{said}</p></div>{table}')
@@ -298,7 +315,7 @@ def _repair(models: Sequence[Model], t: pd.DataFrame) -> str:
         fitted = _row(own, 'repair', m.name, 'temperature')
         said = f'<p>Fitted on all answers the temperature is {_ci(fitted)}; above 1 the model was too sure.</p>' if fitted is not None and not math.isnan(fitted.estimate) else ''
         table = _table(['Measure', 'Repair', 'Before', 'After', 'Change [95%]', 'Holm p'], rows, f'{escape(m.name)}: cross-fitted repair', words=(1,)) if rows else ''
-        drawn = f'{reliability_figure(m.curves["reliability"], None, m.name + ", before and after a temperature", m.curves["temperature"])}<p class="note">Solid: as it was, with the band of a calibrated model. Dashed: after the temperature, cross-fitted.</p>' if 'temperature' in m.curves else ''
+        drawn = f'{reliability_figure(m.curves["reliability"], None, m.name + ", before and after a temperature", m.curves["temperature"])}<p class="note">Solid: as it was, with the band of a calibrated model{_APART if m.codes is not None else ""}. Dashed: after the temperature, cross-fitted.</p>' if 'temperature' in m.curves else ''
         out.append((f'<h3>{escape(m.name)}</h3>' if len(models) > 1 else '') + failed + (f'<div class="two"><div>{drawn}</div><div>{table}{said}</div></div>' if drawn or table else ''))
     return ''.join(out)
 
@@ -327,27 +344,59 @@ def _comparison(models: Sequence[Model], t: pd.DataFrame, warnings: Sequence[str
     caveat = ' The top-label scores compare fairly only models that give much the same answers: a model that knows more has other questions to be unsure of.' if len(top) else ''
     return ''.join(f'<p>{escape(w)}</p>' for w in warnings) + ''.join(out) + (f'<p class="note">Each question is answered by both, so differences are paired. Below 0 is better for scores of error, above 0 for accuracy and AUROC. Holm’s p is corrected over all tests of this section. ECE is shown and not tested: it is biased upwards, by different amounts in two models, and the bias does not cancel.{caveat}</p>' if out else '')
 
+# %% ../../nbs/study/59_report.ipynb #5a3e1c07
+def _each(models: Sequence[Model], what: Callable[[Model], str]) -> str:
+    "A clause for each distinct setting, with the models that have it where there are several."
+    by: dict[str, list[str]] = {}
+    for m in models: by.setdefault(what(m), []).append(m.name)
+    return next(iter(by)) if len(by) == 1 else '; '.join(f'{clause} ({", ".join(names)})' for clause, names in by.items())
+
+def _null_of(m: Model) -> str:
+    after = f' ({m.made["repaired"]:,} after a repair)' if m.made.get('repaired', m.made['ece']) != m.made['ece'] else ''
+    if m.codes is None: return f'{m.made["ece"]:,}{after} models that are calibrated and have the same confidences (Bröcker and Smith 2007)'
+    return f'{m.made["ece"]:,}{after} random signs of whole clusters’ residuals'
+
+def _intervals_of(m: Model) -> str:
+    if m.codes is None: return 'Wilson’s for accuracy, t intervals for means, DeLong’s on the logit scale for AUROC, and by the infinitesimal jackknife on the log scale for AURC and AUGRC'
+    return 't intervals of whole clusters for means (for accuracy on the logit scale, or Wilson’s with as many answers as clusters where none differs), Obuchowski’s (1997) on the logit scale for AUROC, and by a clustered infinitesimal jackknife on the log scale for AURC and AUGRC'
+
+def _smooth_of(m: Model) -> str:
+    return f'with {m.made["smece"]:,} draws of its null' if m.codes is None else 'without a null, as questions come in clusters'
+
+def _boot_of(m: Model) -> str:
+    return '1,000 draws' + (f', of {m.made["groups"]}' if m.made['groups'] else '')
+
+def _corp_of(m: Model) -> str:
+    return f'{m.made["corp"]:,} draws{"" if m.codes is None else " of grades taken as independent"}'
+
+def _folds_of(m: Model) -> str:
+    return f'{m.made["folds"]}-fold cross-fitting{"" if m.codes is None else ", folds of whole clusters"}' if 'folds' in m.made else 'no fold, as none could be fitted'
+
 # %% ../../nbs/study/59_report.ipynb #65cce3f1
 def methods(
-    models: Sequence[Model], # of the report
+    models: Sequence[Model], # of the report, measured
 ) -> str:                    # a paragraph, plain text
     "How the numbers were made, with conventions, draws and seeds, for a paper."
-    n, seed = max(len(m.p) for m in models), models[0].seed
-    which = 'Intervals of means are t intervals of whole clusters, of AUROC those of Obuchowski (1997) on the logit scale, of AURC and AUGRC by a clustered infinitesimal jackknife on the log scale' if any(m.codes is not None for m in models) else \
-        'Intervals are Wilson’s for accuracy, t intervals for means, DeLong’s on the logit scale for AUROC, and by the infinitesimal jackknife on the log scale for AURC and AUGRC'
-    groups = f', of {GROUPS:,} random groups of questions or clusters where there are more' if n > GROUPS else ''
     paired = ' Models were compared question by question: McNemar’s exact test (t of clusters) for accuracy, paired t for Brier score and NLL, paired DeLong for AUROC, with Holm’s correction over all tests.' if len(models) > 1 else ''
     size = '; '.join(f'{m.name}: n = {m.units}' for m in models)
-    return (f'Calibration was measured with plcal_study {plcal_study.__version__} ({size}). All intervals are at 95%. Confidence is that of the answer given. ECE uses 15 equal-width, right-closed bins of the top label (Guo et al. 2017); its null is the ECE of {null_draws(n):,} ({null_draws(n, 5e7):,} after a repair) '
-            f'models that are calibrated and have the same confidences (Bröcker and Smith 2007), and the interval of the true binned error inverts a bootstrap test with 1,000 draws{groups}. Smooth ECE is that of Błasiok and Nakkiran (2024), with {null_draws(n, 2e7, 100):,} draws of its null. '
-            f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {null_draws(n, 4e7, 200):,} draws. {which}. AUROC, AURC and AUGRC count ties half. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by 5-fold cross-fitting, folds of whole clusters where there are any. '
-            f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {seed}.')
+    def each(what): return _each(models, what)
+    return (f'Calibration was measured with plcal_study {plcal_study.__version__} ({size}). All intervals are at 95%. Confidence is that of the answer given. ECE uses 15 equal-width, right-closed bins of the top label (Guo et al. 2017); its null is the ECE of {each(_null_of)}, '
+            f'and the interval of the true binned error inverts a bootstrap test with {each(_boot_of)}. Smooth ECE is that of Błasiok and Nakkiran (2024), {each(_smooth_of)}. '
+            f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {each(_corp_of)}. Intervals are {each(_intervals_of)}. AUROC, AURC and AUGRC count ties half; the top-label log score clips confidences to [1e-7, 1 − 1e-7]. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by {each(_folds_of)}. '
+            f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {each(lambda m: str(m.seed))}.')
+
+def _taken(m: Model) -> str:
+    "What the reader of a log took for what."
+    read = m.p.meta.get('read')
+    return '; '.join(f'{name}: {read[what]}' for what, name in SAID.items() if read.get(what)) + f' ({read.get("format", "format not stated")})' if isinstance(read, dict) and any(read.get(what) for what in SAID) else ''
 
 def _files(models: Sequence[Model]) -> str:
     "Where the answers came from, and what computed the numbers."
     rows = [[escape(m.name), escape(str(m.p.meta.get('file', 'given in memory'))), f'{len(m.p):,}', f'<code>{escape(str(m.p.meta.get("sha256", "–")))}</code>'] for m in models]
+    taken = [[escape(m.name), escape(_taken(m))] for m in models if _taken(m)]
+    read = _table(['Model', 'Taken from the log'], taken, 'What was read as what', words=(1,)) if taken else ''
     libs = ', '.join(f'{lib} {version(lib)}' for lib in ('numpy', 'scipy', 'pandas', 'pyarrow'))
-    return _table(['Model', 'File', 'Questions', 'SHA-256'], rows, 'Input', words=(1, 3)) + f'<p class="note">plcal_study {escape(plcal_study.__version__)}, Python {platform.python_version()}, {libs}.</p>'
+    return _table(['Model', 'File', 'Questions', 'SHA-256'], rows, 'Input', words=(1, 3)) + read + f'<p class="note">plcal_study {escape(plcal_study.__version__)}, Python {platform.python_version()}, {libs}.</p>'
 
 # %% ../../nbs/study/59_report.ipynb #6ddb9d51
 def _section(name: str, heading: str, body: str, intro: str = '') -> str:
@@ -388,6 +437,12 @@ def page(
             f'<main id="main"><section aria-labelledby="brief"><h2 id="brief">In brief</h2>{brief}</section>{box}{"".join(p for _, _, p in parts)}</main><script>{_JS}{_SLIDER}</script></body></html>\n')
 
 # %% ../../nbs/study/59_report.ipynb #d0592348
+def _finite(x: Any) -> Any:
+    "JSON values, null in place of what is no finite number."
+    if isinstance(x, dict): return {k: _finite(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [_finite(v) for v in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
 @dataclass(frozen=True, eq=False)
 class Report:
     "What can be said of some answers, as a table and as a page."
@@ -409,7 +464,7 @@ class Report:
     def json(self) -> str:
         "Numbers, warnings, methods and input as JSON; null where there is no number."
         rows = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in self.numbers.to_dict('records')]
-        models = [dict(name=m.name, n=len(m.p), resampled=m.units, warnings=m.warnings, meta=m.p.meta) for m in self.models]
+        models = [dict(name=m.name, n=len(m.p), resampled=m.units, warnings=m.warnings, meta=_finite(m.p.meta)) for m in self.models]
         return json.dumps(dict(format=1, plcal_study=plcal_study.__version__, date=self.date, models=models, warnings=self.warnings, methods=methods(self.models), numbers=rows), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
 
     def save(self, path: str | Path) -> Path:

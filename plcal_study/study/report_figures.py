@@ -97,8 +97,8 @@ def reliability_figure(
     if hist is not None: parts.append(_text(12, 390, 'Answers', 'name', more=' transform="rotate(-90 12 390)"'))
     at = np.unique(np.linspace(0, len(c.x) - 1, 25).astype(int))
     marks = [(X(c.x[i]), Y(c.fit[i]), f'confidence {c.x[i]:.3f}: {c.fit[i]:.1%} right; if calibrated {c.lo[i]:.1%} to {c.hi[i]:.1%}') for i in at]
-    gap = float(np.mean(c.x - c.fit))
-    label = f'Reliability diagram of {name}: the curve lies mostly {"below the diagonal, overconfident" if gap > .01 else "above the diagonal, underconfident" if gap < -.01 else "near the diagonal"}.'
+    def end(i): return f'{c.fit[i]:.0%} right at confidence {c.x[i]:.2f}'
+    label = f'Reliability diagram of {name}: ' + (f'the curve goes from {end(0)} to {end(-1)}, by way of {end(len(c.x) // 2)}.' if len(c.x) > 2 else f'{" and ".join(end(i) for i in range(len(c.x)))}.')
     return figure(parts, 428 if hist is not None else 350, label, marks)
 
 # %% ../../nbs/study/58_report_figures.ipynb #59d8d6ce

@@ -12,12 +12,14 @@ import math
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
+from scipy.special import chdtrc, expit, logit
 from ..measure.abstention import certify_threshold, grid_certified
 from ..measure.bootstrap import Interval, ece_interval
-from ..measure.calibrators import EPS, cross_fit, fit_isotonic, fit_temperature
+from ..measure.calibrators import cross_fit, fit_isotonic, fit_temperature
 from ..measure.inference import Test, _level, augrc_interval, auroc_interval, aurc_interval, delong, holm, mcnemar, mean_difference
-from ..measure.metrics import corp, ece, ece_null, risk_coverage, smece, wilson
+from ..measure.metrics import _nll_top_rows, corp, ece, ece_null, risk_coverage, smece, wilson
 from ..measure.predictions import Predictions, pair, select
+from ..measure.records import SAID, numbered
 
 # %% auto #0
 __all__ = ['COLUMNS', 'GROUPS', 'RISKS', 'DELTA', 'STEPS', 'Model', 'as_model', 'null_draws', 'Corp', 'corp_null', 'summary',
@@ -37,11 +39,17 @@ class Model:
     lines: list[dict] = field(default_factory=list)    # rows of the table, keys `COLUMNS`
     warnings: list[str] = field(default_factory=list)  # sentences
     curves: dict[str, Any] = field(default_factory=dict) # what the figures draw
+    made: dict[str, Any] = field(default_factory=dict)  # draws and folds, as they were
 
     @property
     def units(self) -> str:
         "What varies from sample to sample, in words."
         return f'{len(self.p):,} questions' if self.codes is None else f'{len(self.clusters):,} clusters'
+
+    @property
+    def varied(self) -> str:
+        "What the null of ECE draws anew, in words."
+        return 'grades' if self.codes is None else f'signs of {self.units}'
 
 def as_model(
     p: Predictions,
@@ -66,18 +74,27 @@ def _line(section: str, m: Model, measure: str, f: Callable[..., Any], *args, **
     if not isinstance(got, dict): got = dict(estimate=float(got))
     return row | {k: v for k, v in got.items() if k in COLUMNS} | known
 
-def _mean(x: np.ndarray, codes: np.ndarray | None) -> dict:
-    "A mean with its t interval; of whole clusters if there are any."
+def _mean(x: np.ndarray, codes: np.ndarray | None, least: float = -math.inf, most: float = math.inf) -> dict:
+    "A mean with its t interval, of whole clusters if there are any, and no further than the values can be."
     try: t = mean_difference(x, np.zeros(len(x)), codes)
     except ValueError: # one answer, or all the same
         return dict(estimate=float(x.mean()), note='one question only, so there is no interval' if len(x) < 2 else 'the same for every question, so there is no interval')
-    return dict(estimate=t.estimate, lo=t.lo, hi=t.hi, method=t.method)
+    return dict(estimate=t.estimate, lo=max(t.lo, least), hi=min(t.hi, most), method=t.method)
+
+def _share(a: float, var: float, k: int) -> tuple[float, float, str]: # lower and upper end in [0, 1], method
+    "Interval of an accuracy by k clusters: t on the logit scale, or Wilson's of k answers where no cluster differs."
+    if k < 2 or not 0 < a < 1 or not var > 1e-24: return *map(float, wilson(a * k, k)), f'Wilson, of {k} clusters' # type: ignore[return-value]
+    half = _level(.95, k - 1) * math.sqrt(var) / (a * (1 - a))
+    return float(expit(logit(a) - half)), float(expit(logit(a) + half)), 't, clusters, logit'
 
 def _accuracy(hit: np.ndarray, codes: np.ndarray | None) -> dict:
     "Accuracy: Wilson's interval, or that of clusters."
-    if codes is not None and 0 < hit.mean() < 1: return _mean(hit.astype(float), codes) | dict(method='t, clusters')
-    lo, hi = wilson(hit.sum(), len(hit))
-    return dict(estimate=float(hit.mean()), lo=float(lo), hi=float(hi), method='Wilson')
+    a = float(hit.mean())
+    if codes is None: lo, hi, method = *wilson(hit.sum(), len(hit)), 'Wilson'
+    else:
+        e = np.bincount(codes, hit - a)
+        lo, hi, method = _share(a, float(e @ e) * len(e) / (len(e) - 1) / len(hit)**2, len(e))
+    return dict(estimate=a, lo=float(lo), hi=float(hi), method=method)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #8fc8ed73
 GROUPS = 20_000 # units that a bootstrap tells apart
@@ -136,10 +153,15 @@ def _by_null(estimate: float, null: np.ndarray, method: str) -> dict:
     return dict(estimate=estimate, null=float(null.mean()), null_lo=float(lo), null_hi=float(hi), p=float((1 + (null >= estimate - 1e-12).sum()) / (1 + len(null))),
                 method=f'{method}; null of {len(null)} calibrated models')
 
+def _ece(m: Model, p: Predictions, work: float = 1e8) -> dict:
+    "ECE beside its null: calibrated models, or random signs of whole clusters where questions come in clusters."
+    null = ece_null(p.conf, p.correct, draws=null_draws(len(p), work), seed=m.seed, cluster=m.codes)
+    found = _by_null(ece(p.conf, p.correct), null.draws, 'plug-in')
+    return found if m.codes is None else found | dict(method=f'plug-in; null of {len(null.draws)} random signs of {m.units}')
+
 def _losses(p: Predictions) -> dict[str, np.ndarray]: # (n,) each
     "Proper scores, question by question."
-    sure = np.clip(p.conf, EPS, 1 - EPS)
-    out = dict(brier_top=(p.conf - p.correct)**2, nll_top=-np.log(np.where(p.correct, sure, 1 - sure)))
+    out = dict(brier_top=(p.conf - p.correct)**2, nll_top=_nll_top_rows(p.conf, p.correct))
     if p.logits is None or p.label is None: return out
     brier, nll = np.empty(len(p)), np.empty(len(p))
     for i in range(0, len(p), 2**14): # rows that fit the cache
@@ -169,11 +191,13 @@ def _ranking(f: Callable[..., Interval], m: Model) -> Interval:
     return f(m.p.conf, m.p.correct, m.codes)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #5b0febca
+_APART = 'without a null and p: those at hand take every grade as independent of the others, and here questions come in clusters'
+
 def _proper(name: str, losses: dict[str, np.ndarray], codes: np.ndarray | None) -> dict:
     "The mean of a proper score."
     if name not in losses: raise ValueError('needs the scores of all options, and this log holds a confidence and a grade only')
     if not np.isfinite(losses[name]).all(): raise ValueError('infinite: an option scored as impossible was the right one')
-    return _mean(losses[name], codes)
+    return _mean(losses[name], codes, 0., 2. if name == 'brier' else 1. if name == 'brier_top' else math.inf)
 
 def summary(
     m: Model,      # gets the lines, and the curve of reliability
@@ -181,19 +205,23 @@ def summary(
     "Accuracy, confidence, calibration with nulls, proper scores and ranking, each with an interval where there is one."
     conf, hit, n = m.p.conf, m.p.correct, len(m.p)
     group, words = _resampled(m)
+    m.made.update(ece=null_draws(n), corp=null_draws(n, 4e7, 200), smece=null_draws(n, 2e7, 100), groups=words if words != m.units else '')
     c, losses = corp_null(conf, hit, null_draws(n, 4e7, 200), m.seed), _losses(m.p)
-    d, null = corp(conf, hit), ece_null(conf, hit, draws=null_draws(n), seed=m.seed)
-    smooth = ece_null(conf, hit, draws=null_draws(n, 2e7, 100), seed=m.seed, metric=smece)
-    chance = 1 - float(hit.mean())
+    d, chance = corp(conf, hit), 1 - float(hit.mean())
+    def smooth(): return _by_null(smece(conf, hit), ece_null(conf, hit, draws=null_draws(n, 2e7, 100), seed=m.seed, metric=smece).draws, 'reflected Gaussian kernel')
     def line(measure, f, *args, **known): m.lines.append(_line('summary', m, measure, f, *args, **known))
     line('acc', _accuracy, hit, m.codes)
-    line('conf', _mean, conf, m.codes)
-    line('conf_gap', _mean, conf - hit, m.codes, null=0.)
-    line('ece15', _by_null, ece(conf, hit), null.draws, 'plug-in', resampled='grades')
+    line('conf', _mean, conf, m.codes, 0., 1.)
+    line('conf_gap', _mean, conf - hit, m.codes, -1., 1., null=0.)
+    line('ece15', _ece, m, m.p, resampled=m.varied)
     line('ece15_true', _true_ece, m, group, resampled=words, null=0.)
-    line('smece', _by_null, smece(conf, hit), smooth.draws, 'reflected Gaussian kernel', resampled='grades')
-    line('mcb', _by_null, d.mcb, c.mcb, 'CORP of the Brier score', resampled='grades')
-    line('dsc', float, d.dsc, method='CORP of the Brier score', null=0., resampled='')
+    if m.codes is None:
+        line('smece', smooth, resampled='grades')
+        line('mcb', _by_null, d.mcb, c.mcb, 'CORP of the Brier score', resampled='grades')
+    else: # a null of independent grades would be too narrow
+        line('smece', smece, conf, hit, method='reflected Gaussian kernel', resampled='', note=_APART)
+        line('mcb', float, d.mcb, method='CORP of the Brier score', resampled='', note=_APART)
+    line('dsc', float, d.dsc, method='CORP of the Brier score', resampled='')
     line('unc', float, d.unc, method='CORP of the Brier score', resampled='')
     for name in ('brier', 'nll', 'brier_top', 'nll_top'): line(name, _proper, name, losses, m.codes)
     for name, f, useless in (('auroc', auroc_interval, .5), ('aurc', aurc_interval, chance), ('augrc', augrc_interval, chance / 2)): line(name, _ranking, f, m, null=useless)
@@ -251,12 +279,12 @@ def _sweep(m: Model, points: int = 201) -> Sweep:
     answered = np.rint(c.coverage[at] * n).astype(int)
     right = answered - np.rint(c.risk[at] * answered).astype(int)
     lo, hi = wilson(right, answered)
-    if m.codes is not None: lo, hi = _clustered(m, m.codes, c.threshold[at], right / answered, lo, hi)
+    if m.codes is not None: lo, hi = _clustered(m, m.codes, c.threshold[at], right / answered)
     return Sweep(c.threshold[at], answered, right, lo, hi)
 
-def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Intervals of accuracies among the answered by clusters; as they were where fewer than two clusters answer, or nothing varies."
-    lo, hi, k = lo.copy(), hi.copy(), len(m.clusters)
+def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Intervals of accuracies among the answered, by the clusters that answer."
+    lo, hi, k = np.empty(len(acc)), np.empty(len(acc)), len(m.clusters)
     order = np.argsort(-m.p.conf, kind='stable')
     ends = np.searchsorted(-m.p.conf[order], -threshold, 'right')
     size, hits, start = np.zeros(k), np.zeros(k), 0
@@ -265,26 +293,29 @@ def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarr
         size += np.bincount(codes[rows], minlength=k)
         hits += np.bincount(codes[rows], m.p.correct[rows], k)
         start, total, who = end, hits - a * size, int((size > 0).sum())
-        if who < 2 or not 0 < a < 1: continue
-        half = _level(.95, who - 1) * math.sqrt(float(total @ total) * who / (who - 1)) / end
-        lo[i], hi[i] = max(0, a - half), min(1, a + half)
+        lo[i], hi[i], _ = _share(float(a), float(total @ total) * who / max(1, who - 1) / end**2, who)
     return lo, hi
 
 # %% ../../nbs/study/57_report_numbers.ipynb #3a861b34
-def _pooled(gap: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]: # (k,) estimates, (k,) standard errors, spread
-    "Gaps drawn towards their mean; the spread is the standard deviation of the true gaps."
+def _pooled(gap: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]: # (k,) estimates, (k,) standard errors, the spread and its p
+    "Gaps drawn towards their mean; the spread is the standard deviation of the true gaps, its p that of Cochran's Q."
     w = 1 / var
     q, c = float((w * (gap - (w @ gap) / w.sum())**2).sum()), w.sum() - (w @ w) / w.sum()
     tau2 = max(0., (q - len(gap) + 1) / c)
     u = 1 / (var + tau2)
     mean, keep = (u @ gap) / u.sum(), tau2 / (tau2 + var)
-    return mean + keep * (gap - mean), np.sqrt(keep * var + (1 - keep)**2 / u.sum()), math.sqrt(tau2)
+    return mean + keep * (gap - mean), np.sqrt(keep * var + (1 - keep)**2 / u.sum()), dict(estimate=math.sqrt(tau2), p=float(chdtrc(len(gap) - 1, q)))
+
+def _gap(conf: np.ndarray, hit: np.ndarray) -> dict:
+    "Confidence less accuracy, tested, with an interval inside [-1, 1]."
+    t = mean_difference(conf, hit.astype(float))
+    return t._asdict() | dict(lo=max(t.lo, -1.), hi=min(t.hi, 1.))
 
 def _group(m: Model, name: str, rows: np.ndarray) -> list[dict]:
     "Lines of one group."
     conf, hit = m.p.conf[rows], m.p.correct[rows]
     def line(measure, f, *args, **known): return _line('groups', m, measure, f, *args, group=name, n=len(rows), resampled=f'{len(rows):,} questions', **known)
-    return [line('acc', _accuracy, hit, None), line('conf', _mean, conf, None), line('conf_gap', mean_difference, conf, hit.astype(float), null=0.), line('auroc', auroc_interval, conf, hit, null=.5)]
+    return [line('acc', _accuracy, hit, None), line('conf', _mean, conf, None, 0., 1.), line('conf_gap', _gap, conf, hit, null=0.), line('auroc', auroc_interval, conf, hit, null=.5)]
 
 def _adjust(lines: list[dict]) -> None:
     "Holm's p over the lines that have a p."
@@ -310,17 +341,17 @@ def groups(
     m.lines.extend(lines)
     if not within > 0: return
     near, se, spread = _pooled(mean, within / size)
-    m.lines.append(_line('groups', m, 'spread', float, spread, method='DerSimonian–Laird', null=0.))
+    m.lines.append(_line('groups', m, 'spread', dict, spread, method='DerSimonian–Laird; p of Cochran’s Q', null=0.))
     for name, x, s, k in zip(m.clusters, near, se, size, strict=True):
-        m.lines.append(_line('groups', m, 'conf_gap_pooled', dict, dict(estimate=float(x), lo=float(x - 1.96 * s), hi=float(x + 1.96 * s)), group=str(name), n=int(k), method='empirical Bayes'))
+        m.lines.append(_line('groups', m, 'conf_gap_pooled', dict, dict(estimate=float(x), lo=max(-1., float(x - 1.96 * s)), hi=min(1., float(x + 1.96 * s))), group=str(name), n=int(k), method='empirical Bayes'))
 
 # %% ../../nbs/study/57_report_numbers.ipynb #62641959
 def _repaired(m: Model, name: str, before: dict[str, np.ndarray], q: Predictions) -> tuple[list[dict], list[dict]]: # scores after; changes
     "One method, judged."
     def line(measure, f, *args, **known): return _line('repair', m, measure, f, *args, group=name, **known)
-    after, null = _losses(q), ece_null(q.conf, q.correct, draws=null_draws(len(q), 5e7), seed=m.seed)
+    after = _losses(q)
     shared = [s for s in before if s in after]
-    lines = [line('ece15', _by_null, ece(q.conf, q.correct), null.draws, 'plug-in', resampled='grades'), line('conf_gap', _mean, q.conf - q.correct, m.codes, null=0.),
+    lines = [line('ece15', _ece, m, q, 5e7, resampled=m.varied), line('conf_gap', _mean, q.conf - q.correct, m.codes, -1., 1., null=0.),
              line('auroc', auroc_interval, q.conf, q.correct, m.codes, null=.5)]
     return lines + [line(s, _proper, s, after, m.codes) for s in shared], [line(f'{s}_change', mean_difference, after[s], before[s], m.codes, null=0.) for s in shared]
 
@@ -337,6 +368,7 @@ def repair(
         except ValueError as e: m.lines.append(_line('repair', m, 'brier_top', dict, group=name, note=str(e)))
         else:
             lines, changes = _repaired(m, name, before, q)
+            m.made.update(folds=min(5, units), repaired=null_draws(len(q), 5e7))
             m.lines.extend(lines)
             tests += changes
             m.curves[name] = corp_null(q.conf, q.correct, 0)
@@ -372,7 +404,8 @@ def position(
 
 # %% ../../nbs/study/57_report_numbers.ipynb #581d9077
 def _paired(a: Model, b: Model) -> tuple[Predictions, Predictions, int]: # the common questions, in the same order; questions in one only
-    "Two models on the questions that both answered; a `ValueError` if there are none, or labels differ."
+    "Two models on the questions that both answered; a `ValueError` if a log names no questions, none is common, or labels differ."
+    if nameless := [m.name for m in (a, b) if numbered(m.p)]: raise ValueError((f'the log of {nameless[0]} does not name its questions' if len(nameless) < 2 else f'the logs of {a.name} and {b.name} do not name their questions') + f', so rows of {a.name} and {b.name} cannot be paired: two files need not be in one order. Give ids in both logs and say where they are: --columns uid=COLUMN, or columns={{"uid": …}}')
     if np.array_equal(a.p.uid, b.p.uid): return *pair(a.p, b.p), 0
     common = np.intersect1d(a.p.uid, b.p.uid)
     if len(common) < 2: raise ValueError(f'{b.name} and {a.name} have {len(common)} question{"s" * (len(common) != 1)} in common, so they cannot be compared question by question')
@@ -387,10 +420,13 @@ def _differences(a: Predictions, b: Predictions, codes: np.ndarray | None) -> di
     def ranking(): return delong([b.conf, a.conf], np.stack([b.correct, a.correct]), codes).compare(0, 1)
     return dict(acc=acc) | {s: partial(mean_difference, y[s], x[s], codes) for s in both} | dict(auroc=ranking)
 
-def _versus(a: Model, b: Model, one: Predictions, two: Predictions) -> list[dict]:
+def _shared(one: Predictions, two: Predictions) -> tuple[np.ndarray | None, bool]: # (n,) int, or None; do the two declare different clusters?
+    "The clusters of common questions: those of either model, and of the first where both declare some."
+    known = [codes for p in (one, two) if p.cluster is not None and (codes := pd.factorize(p.cluster)[0]).max() > 0]
+    return (known[0] if known else None), len(known) > 1 and not np.array_equal(*known)
+
+def _versus(a: Model, b: Model, one: Predictions, two: Predictions, codes: np.ndarray | None) -> list[dict]:
     "The lines of b against a, on their common questions."
-    codes = None if one.cluster is None or a.codes is None else pd.factorize(one.cluster)[0]
-    if codes is not None and codes.max() < 1: codes = None
     how: dict[str, Any] = dict(group=a.name, n=len(one), resampled=f'{len(one):,} questions' if codes is None else f'{codes.max() + 1:,} clusters')
     lines = [_line('comparison', b, name, f, null=0., **how) for name, f in _differences(one, two, codes).items()]
     gap = ece(two.conf, two.correct) - ece(one.conf, one.correct)
@@ -407,10 +443,13 @@ def comparison(
     for b in others:
         try: one, two, odd = _paired(a, b)
         except ValueError as e:
-            warnings.append(f'No comparison by question: {e}.')
+            warnings.append(f'No comparison by question: {str(e).rstrip(".")}.')
             continue
+        if (a.p.uid == np.arange(len(a.p)).astype(str)).all() and not any('uid' in (m.p.meta.get('read') or ()) for m in (a, b)): warnings.append(f'The questions of {b.name} and {a.name} are named by nothing but their numbers, so they are paired in the order in which they were given. If the orders differ, no difference here means anything.')
         if odd: warnings.append(f'{b.name} and {a.name} are compared on the {len(one):,} questions that both answered; {odd:,} are in one log only and are left out of the comparison.')
-        lines += _versus(a, b, one, two)
+        codes, differ = _shared(one, two)
+        if differ: warnings.append(f'{b.name} and {a.name} declare different clusters for the same questions; the comparison takes those of {a.name}. Declare the same for both.')
+        lines += _versus(a, b, one, two, codes)
     _adjust(lines)
     return lines, warnings
 
@@ -421,7 +460,7 @@ def _ties(p: Predictions) -> list[str]:
     tied, ones = int(size[size > 1].sum()), int((p.conf == 1).sum())
     if tied > .05 * len(p) and len(size) > 1:
         out.append(f'{tied / len(p):.1%} of the answers share their confidence with another ({len(size):,} distinct values among {len(p):,}). Ties count half in AUROC and are answered together by a threshold; they hide differences, as 16-bit arithmetic and rounded logs do.')
-    if ones > .01 * len(p): out.append(f'{ones:,} confidences ({ones / len(p):.1%}) are exactly 1: a saturated softmax or rounding. No threshold can part them, and a logarithm of 1 − confidence is clipped at 2⁻²⁴.')
+    if ones > .01 * len(p): out.append(f'{ones:,} confidences ({ones / len(p):.1%}) are exactly 1: a saturated softmax or rounding. No threshold can part them, and the top-label log score takes them for 1 − 10⁻⁷.')
     if p.logits is not None:
         z = np.asarray(p.logits, np.float32)[np.isfinite(p.logits)]
         bits = np.ascontiguousarray(z).view(np.uint32)
@@ -449,7 +488,7 @@ def _few(m: Model) -> list[str]:
     if not few: out.append(f'No answer is {what}. AUROC, risk at a threshold and the repair compare right with wrong answers, so they cannot be told from this log.')
     elif few < 30: out.append(f'{few} {what} answer{"s" * (few != 1)} only: AUROC, the risk–coverage curve and the repair rest on {"it" if few == 1 else "them"}.')
     if len(np.unique(m.p.conf)) == 1: out.append('All confidences are the same: they rank nothing, AUROC is 0.5 whatever the model knows, and a threshold answers all or nothing.')
-    if m.codes is not None and len(m.clusters) < 10: out.append(f'{len(m.clusters)} clusters only: intervals rest on how much these few differ.')
+    if m.codes is not None and len(m.clusters) < 20: out.append(f'{len(m.clusters)} clusters only: intervals rest on how much these few differ, and those of the bootstrap (ECE without bias) are then too narrow.' + (f' With so few, the p of ECE cannot be much below {2. ** (1 - len(m.clusters)):.2g}.' if len(m.clusters) < 6 else ''))
     return out
 
 # %% ../../nbs/study/57_report_numbers.ipynb #b31ff47b
@@ -466,8 +505,8 @@ def _reading(p: Predictions) -> list[str]:
     read = p.meta.get('read')
     if not isinstance(read, dict): return []
     out = [f'{read["skipped"]:,} line{"s" * (read["skipped"] != 1)} of the log could not be read and {"were" if read["skipped"] != 1 else "was"} skipped. If what failed is not random, neither is what is left.'] if read.get('skipped') else []
-    guesses = [f'{what} from {read[what]}' for what in ('conf', 'correct', 'label', 'cluster') if read.get(what) and read[what] != 'as saved']
-    return out + ([f'Taken from the log ({read.get("format", "format not stated")}): {"; ".join(guesses)}. Check that this is what was meant.'] if guesses else [])
+    guesses = [f'{name} from {read[what]}' for what, name in SAID.items() if what in (read.get('guessed') or ()) and read.get(what)]
+    return out + ([f'Guessed, as nobody said it: {"; ".join(guesses)}. Check that this is what was meant, or say it (--columns).'] if guesses else [])
 
 # %% ../../nbs/study/57_report_numbers.ipynb #5a4e36ba
 def warn(
@@ -475,10 +514,11 @@ def warn(
 ) -> None:
     "All that a reader should be wary of, in sentences."
     m.warnings.extend(_few(m) + _ties(m.p) + _options(m.p) + _undeclared(m.p) + _reading(m.p))
-    biased = [r for r in m.lines if r['measure'] == 'chosen_minus_right' and (r['p_holm'] or 1) < .05]
+    biased = [r for r in m.lines if r['measure'] == 'chosen_minus_right' and r['p_holm'] is not None and r['p_holm'] < .05]
     if biased:
         most = max(biased, key=lambda r: abs(r['estimate']))
-        m.warnings.append(f'Answer {most["group"]} was chosen {abs(most["estimate"]):.1%} of the questions {"more" if most["estimate"] > 0 else "less"} often than it was right (Holm p {most["p_holm"]:.2g}). If right answers were placed at random, the model favours places; permute the options and average.')
+        p = f'{most["p_holm"]:.2g}' if most['p_holm'] else 'below 1e-300'
+        m.warnings.append(f'Answer {most["group"]} was chosen {abs(most["estimate"]):.1%} of the questions {"more" if most["estimate"] > 0 else "less"} often than it was right (Holm p {p}). If right answers were placed at random, the model favours places; permute the options and average.')
 
 # %% ../../nbs/study/57_report_numbers.ipynb #61203ef8
 STEPS = (summary, abstention, groups, repair, position, warn)
