@@ -273,6 +273,53 @@ def test_a_runner_that_was_away_leaves_its_cell_to_the_one_that_took_it_over(tmp
     assert sum(int(out.split()[0]) for out, _ in ends) == 2 and not list((tmp_path / 'runs').glob('*.failed.json'))
 
 
+def test_two_workers_that_live_never_write_into_one_folder(tmp_path):
+    "A runner stands still and its worker does not; another machine takes the cell over and goes on with a copy."
+    elsewhere = "runs._PATIENCE = 1.; runs._here = lambda: dict(host='b', machine='b', boot='b', space='b')"
+    a = runner(tmp_path, ['tick'], 'workers=1', n_train=400)
+    until(lambda: list(tmp_path.rglob('ticks')))
+    first = int(next(tmp_path.rglob('pid')).read_text())
+    os.kill(a.pid, signal.SIGSTOP)
+    b = runner(tmp_path, ['tick'], 'workers=1', n_train=400, before=elsewhere)
+    until(lambda: began(tmp_path).count('tick 0') == 2, 15)
+    assert alive(first), 'it knows of nothing yet'
+    assert list(status(tmp_path).state) == ['running']
+    out, err = b.communicate(timeout=60)
+    assert b.returncode == 0 and out.startswith('1 cells done now'), err
+    os.kill(a.pid, signal.SIGCONT)
+    out, err = a.communicate(timeout=60)
+    assert a.returncode == 0 and '0 cells done now, 1 done before, 0 failed' in out, (out, err)
+    writers = [int(line.split()[1]) for line in (read_run(tmp_path, cells('tick', n_train=400)[0]) / 'ticks').read_text().splitlines()]
+    second = writers[-1]
+    assert set(writers) == {first, second} and writers == sorted(writers, key=[first, second].index), 'what the first wrote before is kept, and after the copy it wrote elsewhere'
+    assert writers.count(second) == 400
+    assert len(go(cells('tick', n_train=400), tmp_path).skipped) == 1 and sorted(p.name for p in (tmp_path / 'runs').iterdir() if p.name not in ('.guard', 'grid-fake-smoke.json')) == [run_id(cells('tick', n_train=400)[0])]
+
+def test_a_takeover_that_was_killed_before_its_copy_was_whole_is_gone_on_with(tmp_path):
+    lock = tmp_path / '.a.lock'
+    for name, text in [('.a.aside-1', 'all'), ('.a.copy-2', 'ha')]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'checkpoint').write_text(text)
+    assert runs._begin(lock) == tmp_path / '.a.partial-2' == runs._begin(lock) and (tmp_path / '.a.partial-2' / 'checkpoint').read_text() == 'all'
+    runs._set_aside(lock)
+    assert runs._begin(lock) == tmp_path / '.a.partial-3' and sorted(os.listdir(tmp_path)) == ['.a.aside-1', '.a.aside-2', '.a.partial-3']
+    runs._clear(lock)
+    assert os.listdir(tmp_path) == []
+
+def test_a_terminal_that_takes_no_more_text_stops_no_sign_of_life(tmp_path):
+    blocked = "import os; r, w = os.pipe(); os.set_blocking(w, False)\ntry:\n    while True: os.write(w, b'x' * 4096)\nexcept BlockingIOError: pass\nos.set_blocking(w, True); sys.stderr = open(w, 'w'); runs._BEAT = .1"
+    p = runner(tmp_path, ['wait'], 'progress=True', before=blocked)
+    try:
+        until(lambda: list(tmp_path.rglob('pid')))
+        lock = next((tmp_path / 'runs').glob('.*.lock'))
+        for _ in range(2):
+            os.utime(lock, (0, 0))
+            until(lambda: lock.stat().st_mtime > 0, 5)
+        (tmp_path / 'enough').touch()
+        until(lambda: list((tmp_path / 'runs').glob('*/said.json')), 10)
+    finally: p.kill(); p.communicate()
+
+
 # ---- a finished cell is never lost -----------------------------------------------------------------------------------
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):

@@ -275,6 +275,16 @@ def _end_orphan(note: Path) -> bool:
     with suppress(OSError, AttributeError): os.killpg(pid, signal.SIGKILL)
     return True
 
+def _turn(lock: Path) -> int: # from 1
+    "How many have had a cell, each on a folder of its own: one more than was set aside."
+    n = 1
+    while lock.with_suffix(f'.aside-{n}').exists(): n += 1
+    return n
+
+def _partial(lock: Path) -> Path:
+    "Where an unfinished cell lies: `.<id>.partial`, and after a runner of another machine `.<id>.partial-2`, …"
+    return lock.with_suffix('.partial' if (n := _turn(lock)) == 1 else f'.partial-{n}')
+
 def _stale(lock: Path, watch: _Watch) -> bool:
     "May this lock be taken over? See the rule above."
     if (seen := _look(lock)) is None: return True
@@ -282,7 +292,7 @@ def _stale(lock: Path, watch: _Watch) -> bool:
     if lives is None:
         if watch.get(lock.name, (None,))[0] != seen: watch[lock.name] = (seen, time.monotonic())
         return time.monotonic() - watch[lock.name][1] >= (_PATIENCE if seen[0] else _WRITING)
-    return not lives and not _end_orphan(lock.with_suffix('.partial') / '.worker') # ask again when it is gone
+    return not lives and not _end_orphan(_partial(lock) / '.worker') # ask again when it is gone
 
 # %% ../../nbs/study/40_runs.ipynb #e8651222
 @contextmanager
@@ -308,6 +318,29 @@ def _sign(lock: Path) -> bool:
     return True
 
 # %% ../../nbs/study/40_runs.ipynb #c7286e9a
+def _set_aside(lock: Path) -> None:
+    "Move an unfinished cell out of the way of a worker of another machine, which knows it by its name and may be alive."
+    with suppress(FileNotFoundError): os.rename(_partial(lock), lock.with_suffix(f'.aside-{_turn(lock)}'))
+
+def _begin(lock: Path) -> Path: # the folder
+    "Where a cell is to be filled: what there is of it, a copy of what was set aside, or a new folder."
+    if (partial := _partial(lock)).is_dir(): return partial
+    if (n := _turn(lock)) == 1: partial.mkdir()
+    else:
+        shutil.rmtree(new := lock.with_suffix(f'.copy-{n}'), ignore_errors=True) # of one who died at it
+        shutil.copytree(lock.with_suffix(f'.aside-{n - 1}'), new)
+        os.rename(new, partial)
+    return partial
+
+_OLD = r'\.(aside|copy|partial)(-\d+)?' # what is left of a cell that is finished
+
+def _clear(lock: Path) -> None:
+    "Remove what was set aside of a finished cell, and what workers that had lost it have made since."
+    if _turn(lock) == 1: return
+    for p in list(lock.parent.glob(f'{lock.stem}.*')):
+        if re.fullmatch(_OLD, p.name.removeprefix(lock.stem)): shutil.rmtree(p, ignore_errors=True)
+
+# %% ../../nbs/study/40_runs.ipynb #d1d16e1f
 def _claim(lock: Path, watch: _Watch) -> bool:
     "Make the lock, or take over a stale one; False when a living one has it."
     with _guard(lock.parent):
@@ -321,6 +354,7 @@ def _claim(lock: Path, watch: _Watch) -> bool:
             if (_look(aside) or ('',))[0] != before[0]: # somebody else took it over in this moment: it is theirs
                 os.rename(aside, lock)
                 return False
+            if _holder(before[0]) is None: _set_aside(lock)
             aside.unlink()
         return _sign(lock)
 
@@ -333,19 +367,25 @@ def _free(lock: Path) -> None:
 
 # %% ../../nbs/study/40_runs.ipynb #8c06c327
 @contextmanager
-def _beating(lock: Path) -> Iterator[None]:
-    "Within, a lock that is ours shows a sign of life again and again; at the end it is given back."
+def _again(do: Callable[[], object], every: float) -> Iterator[None]:
+    "Within, something is done every so many seconds, by a thread that waits for nothing else; a fault of the disk is for the next time."
     end = threading.Event()
     def beat() -> None:
-        while not end.wait(_BEAT):
-            with suppress(OSError): os.utime(lock)
+        while not end.wait(every):
+            with suppress(OSError): do()
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try: yield
     finally:
         end.set()
-        thread.join()
-        _free(lock)
+        thread.join(2)
+
+@contextmanager
+def _beating(lock: Path) -> Iterator[None]:
+    "Within, a lock that is ours shows a sign of life again and again; at the end it is given back."
+    try:
+        with _again(lambda: os.utime(lock), _BEAT): yield
+    finally: _free(lock)
 
 # %% ../../nbs/study/40_runs.ipynb #1f8d62fe
 _THREADS = ('OMP', 'MKL', 'OPENBLAS', 'NUMEXPR', 'RAYON')
@@ -521,8 +561,9 @@ class _Grid:
     watch: _Watch = field(default_factory=dict)             # of locks of other machines
     moved: list[str] = field(default_factory=list)          # names of folders that were quarantined
     lost: set[str] = field(default_factory=set)             # cells that another runner took over from us
+    places: dict[str, Path] = field(default_factory=dict)   # where each was begun by us: stays so when another takes it over
 
-    def partial(self, i: str) -> Path: return self.folder / f'.{i}.partial'
+    def partial(self, i: str) -> Path: return self.places.get(i) or _partial(self.lock(i))
     def lock(self, i: str) -> Path: return self.folder / f'.{i}.lock'
 
     def take(self) -> tuple[str, Run] | None:
@@ -564,6 +605,7 @@ def _name(grid: _Grid, i: str, seconds: float) -> None:
         os.rename(grid.partial(i), grid.folder / i)
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
         grid.done[i] = seconds
+        _clear(grid.lock(i))
 
 def _whole(partial: Path, i: str) -> float | None: # seconds, or None if it is not whole
     "A cell that was whole when its runner died, and lacks nothing but its name."
@@ -580,12 +622,15 @@ def _whole(partial: Path, i: str) -> float | None: # seconds, or None if it is n
 # %% ../../nbs/study/40_runs.ipynb #e461fea8
 def _cell(grid: _Grid, k: int, i: str, run: Run) -> None:
     "One cell, by worker `k`."
-    (partial := grid.partial(i)).mkdir(exist_ok=True)
+    partial = _begin(grid.lock(i))
+    grid.running[i] = grid.running[i][0], _spent(partial)
+    grid.places[i] = partial
     if (known := _whole(partial, i)) is not None: return _name(grid, i, known)
     if k not in grid.workers: grid.workers[k] = _Worker(k, partial / 'log.txt')
     pid = grid.workers[k].p.pid
     (partial / '.worker').write_text(json.dumps(dict(pid=pid, born=_born(pid)) | _here()))
-    if grid.ended.is_set(): return
+    if not _mine(grid.lock(i)): grid.lost.add(i) # taken over while it was begun
+    if grid.ended.is_set() or i in grid.lost: return
     state, *what = grid.workers[k].do(grid.work, run, partial)
     began, before = grid.running[i]
     if not _mine(grid.lock(i)): grid.lost.add(i) # we were away, and another runner took it over
@@ -620,6 +665,7 @@ def _drive(grid: _Grid, k: int) -> None:
             finally:
                 _free(grid.lock(cell[0]))
                 grid.running.pop(cell[0], None)
+                grid.places.pop(cell[0], None)
                 if cell[0] in grid.lost: _give_back(grid, *cell)
     except BaseException as e:
         grid.error.append(e)
@@ -658,13 +704,16 @@ class _Line:
         if self.on and self.tty: print('\r\x1b[K', end='', file=sys.stderr, flush=True)
 
 # %% ../../nbs/study/40_runs.ipynb #206a876e
-def _live(grid: _Grid, now: float) -> None:
+def _live(grid: _Grid) -> None:
     "A sign of life for every cell at work; a cell whose lock was taken over, while we were away, is let go."
     for i, (began, before) in list(grid.running.items()):
         if _mine(grid.lock(i)):
             with suppress(OSError): os.utime(grid.lock(i))
-            with grid.naming:
-                if i not in grid.done: _keep(grid.partial(i), before + now - began)
+            if not grid.naming.acquire(blocking=False): continue # a cell gets its name, and waits for others; we do not
+            try:
+                if i in grid.places and i not in grid.done: _keep(grid.places[i], before + time.monotonic() - began)
+            except KeyError: pass # it has ended in this moment
+            finally: grid.naming.release()
         elif i in grid.running and i not in grid.lost:
             grid.lost.add(i)
             grid.said.append(f'{i} was taken over by another runner, as nothing was heard of this one; it is left to that one')
@@ -672,20 +721,20 @@ def _live(grid: _Grid, now: float) -> None:
                 if w.at == i: w.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
 
 def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None:
-    "Until all is done: the progress line, signs of life, and an eye on workers that are gone."
-    line, beat = _Line(progress), time.monotonic()
+    "Until all is done: the progress line; it may wait for a terminal, and nobody waits for it."
+    line = _Line(progress)
     try:
         while any(t.is_alive() for t in threads) and not grid.ended.is_set():
-            for w in list(grid.workers.values()):
-                if w.p.poll() is not None: w.signal(signal.SIGTERM) # what it started goes too, so that its pipe closes
             line.show(_line(grid, len(threads)), [grid.said.pop(0) for _ in list(grid.said)])
-            if time.monotonic() - beat > _BEAT:
-                beat = time.monotonic()
-                _live(grid, beat)
             grid.ended.wait(.1)
     finally:
         line.show('', grid.said)
         line.end()
+
+def _bury(grid: _Grid) -> None:
+    "An eye on workers that are gone: what they started goes too, so that their pipes close."
+    for w in list(grid.workers.values()):
+        if w.p.poll() is not None: w.signal(signal.SIGTERM)
 
 def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     "End: workers first, then the threads that drive them; what is unfinished stays, for the next time."
@@ -693,7 +742,7 @@ def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     for w in list(grid.workers.values()): w.signal(signal.SIGTERM)
     with grid.naming:
         for i, (began, before) in list(grid.running.items()):
-            if i not in grid.done: _keep(grid.partial(i), before + time.monotonic() - began)
+            if i in grid.places and i not in grid.done: _keep(grid.places[i], before + time.monotonic() - began)
     for w in list(grid.workers.values()): w.end(1 / len(grid.workers))
     for t in threads: t.join(2)
     if any(t.is_alive() for t in threads): return # one still reads
@@ -725,7 +774,7 @@ def run_grid(
     threads = [threading.Thread(target=_drive, args=(grid, k), daemon=True) for k in range(min(workers, len(grid.left)))]
     try:
         for t in threads: t.start()
-        _watch(grid, threads, progress)
+        with _again(lambda: _live(grid), _BEAT), _again(lambda: _bury(grid), .1): _watch(grid, threads, progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f'interrupted; {len(grid.done) + len(grid.skipped)} of {len(runs)} cells are finished, and the others go on where they are when you run the same command again') from None
     finally: _release(grid, threads)
@@ -743,6 +792,7 @@ def _settle(grid: _Grid, runs: Sequence[Run]) -> None:
     with _guard(grid.folder) as alone:
         for p in grid.folder.glob('.*.*') if alone else (): # all who write such files are here one at a time
             if re.fullmatch(r'\..*\.json\.[a-z0-9_]{8}|\.[0-9a-f]{12}\.\d+-\d+', p.name): p.unlink(missing_ok=True)
+            elif p.name[1:13] in grid.skipped and re.fullmatch(_OLD, p.name[13:]): shutil.rmtree(p, ignore_errors=True)
         _note(runs, grid.folder)
     for i in grid.skipped:
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
@@ -794,7 +844,7 @@ def status(
     import pandas as pd
     if not (folder := Path(out) / 'runs').is_dir(): raise FileNotFoundError(f"nothing was run in {out}: there is no {folder}; `plcal run` makes it, or name another --out")
     known = {run_id(r): r for p in sorted(folder.glob('grid-*.json')) for said in [_read_json(p, _AGAIN)] for s in said['runs'] for r in [_spec(dict(said, run=s), p)]}
-    ids = list(known) + sorted({m[1] for p in folder.iterdir() if (m := re.fullmatch(r'\.?([0-9a-f]{12})(|\.partial|\.failed\.json)', p.name))} - set(known))
+    ids = list(known) + sorted({m[1] for p in folder.iterdir() if (m := re.fullmatch(r'\.?([0-9a-f]{12})(|\.partial(?:-\d+)?|\.aside-\d+|\.failed\.json)', p.name))} - set(known))
     rows = []
     for i in ids:
         run, state, seconds, error = _state(folder, i)
@@ -814,7 +864,7 @@ def _aside(folder: Path, i: str) -> list[str]:
 
 def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
     "Run if it is known, state, seconds and error of one cell."
-    partial, failed = folder / f'.{i}.partial', folder / f'{i}.failed.json'
+    partial, failed = _partial(folder / f'.{i}.lock'), folder / f'{i}.failed.json'
     if (folder / i).exists():
         try: run, seconds = read_cell(folder / i)
         except ValueError as e: return None, 'damaged', 0., str(e)
@@ -824,4 +874,4 @@ def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
         try: said = _read_json(failed, _AGAIN)
         except ValueError as e: return None, 'failed', _spent(partial), str(e)
         return _spec(said, failed), 'failed', float(said.get('seconds', 0)), f"{said.get('error')}: {said.get('message')}"
-    return None, 'partial' if partial.exists() else 'waiting', _spent(partial), ''
+    return None, 'partial' if partial.exists() or _turn(folder / f'.{i}.lock') > 1 else 'waiting', _spent(partial), ''
