@@ -123,6 +123,32 @@ def test_whatever_happens_to_a_cell_the_others_go_on(tmp_path, capsys):
     assert f'failed: {run_id(grid[4])} a kill coin seed=4\n  WorkerDied: the process of this cell was killed by SIGKILL' in err
     assert set(status(tmp_path).state) == {'done', 'failed'}
 
+def test_a_worker_that_died_between_two_cells_is_replaced(tmp_path):
+    grid, folder = cells('write', 'write'), tmp_path / 'runs'
+    folder.mkdir()
+    g = runs._Grid(folder, runs._portable(fake_question.work), {run_id(r): 1. for r in grid}, {run_id(r): r for r in grid})
+    try:
+        for r in grid:
+            assert g.take() == (run_id(r), r)
+            runs._cell(g, 0, run_id(r), r)
+            os.kill(g.workers[0].p.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, g.workers[0].p.pid, os.WEXITED | os.WNOWAIT) # till it has ended, and is not yet fetched
+        assert set(g.done) == {run_id(r) for r in grid} and not g.failed
+    finally: g.workers[0].end(0); g.workers[0].close()
+
+def test_a_worker_that_is_gone_is_signalled_once_while_its_number_is_its_own(tmp_path, monkeypatch):
+    w, told, kill = runs._Worker(0, tmp_path / 'log.txt'), [], os.killpg
+    def killpg(pid, n):
+        told.append((n, Path(f'/proc/{pid}').exists()))
+        kill(pid, n)
+    monkeypatch.setattr(runs.os, 'killpg', killpg)
+    assert not w.gone() and not told
+    os.kill(w.p.pid, signal.SIGKILL)
+    until(w.gone)
+    for _ in range(3): assert w.gone()
+    w.signal(signal.SIGTERM); w.end(0); w.close()
+    assert told == [(signal.SIGKILL, True)]
+
 def test_failed_cells_are_tried_again_with_what_they_left(tmp_path):
     grid = cells('flaky', 'write')
     assert len(go(grid, tmp_path).failed) == 1 and 'the first time' in status(tmp_path).error[0]

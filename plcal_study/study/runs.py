@@ -474,7 +474,7 @@ def _serve() -> None:
 class _Worker:
     "A worker seen from the runner."
     def __init__(self, k: int, log: Path):
-        self.at = '' # the cell
+        self.at, self.mutex = '', threading.Lock() # the cell; its number is its own while this is held and it was not waited for
         start = f'import sys; sys.path[:] = {sys.path!r}; from plcal_study.study.runs import _serve; _serve()'
         with open(log, 'ab') as err:
             self.p = subprocess.Popen([sys.executable, '-c', start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=_environment(k), start_new_session=True)
@@ -487,7 +487,7 @@ class _Worker:
             pickle.dump((work, asdict(run), str(folder)), self.pipe(self.p.stdin)); self.pipe(self.p.stdin).flush()
             return pickle.load(self.pipe(self.p.stdout))
         except (EOFError, OSError, pickle.UnpicklingError):
-            with suppress(subprocess.TimeoutExpired): self.p.wait(5)
+            self.wait(5)
             self.end(0)
             self.close()
             code = self.p.returncode
@@ -501,8 +501,24 @@ class _Worker:
         return p
 
     def signal(self, n: int) -> None:
-        "To the worker and all that it started."
+        "To the worker and all that it started; to nobody once it is gone, as its number may be another's then."
+        with self.mutex:
+            if self.p.returncode is None: self._tell(n)
+
+    def _tell(self, n: int) -> None:
         with suppress(ProcessLookupError, PermissionError): os.killpg(self.p.pid, n) if hasattr(os, 'killpg') else self.p.kill()
+
+    def gone(self) -> bool:
+        "Has it ended? What it had started is ended then, once, before the system may give its number to another."
+        with self.mutex:
+            if self.p.returncode is None and (os.waitid(os.P_PID, self.p.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if hasattr(os, 'waitid') else self.p.poll() is not None):
+                self._tell(getattr(signal, 'SIGKILL', signal.SIGTERM))
+                self.p.wait()
+            return self.p.returncode is not None
+
+    def wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.gone() and time.monotonic() < end: time.sleep(.01)
 
     def close(self) -> None:
         "Its pipes, once nobody reads them."
@@ -512,8 +528,9 @@ class _Worker:
     def end(self, wait: float) -> None:
         "Let it go; kill it when it has not gone in `wait` seconds."
         self.signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired): self.p.wait(wait)
-        self.signal(getattr(signal, 'SIGKILL', signal.SIGTERM)); self.p.wait()
+        self.wait(wait)
+        self.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
+        self.wait(math.inf)
 
 # %% ../../nbs/study/40_runs.ipynb #6aea7ddc
 @dataclass(frozen=True)
@@ -626,6 +643,7 @@ def _cell(grid: _Grid, k: int, i: str, run: Run) -> None:
     grid.running[i] = grid.running[i][0], _spent(partial)
     grid.places[i] = partial
     if (known := _whole(partial, i)) is not None: return _name(grid, i, known)
+    if k in grid.workers and grid.workers[k].gone(): grid.workers.pop(k).close() # it has died between two cells, and this one is not to blame
     if k not in grid.workers: grid.workers[k] = _Worker(k, partial / 'log.txt')
     pid = grid.workers[k].p.pid
     (partial / '.worker').write_text(json.dumps(dict(pid=pid, born=_born(pid)) | _here()))
@@ -733,8 +751,7 @@ def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None
 
 def _bury(grid: _Grid) -> None:
     "An eye on workers that are gone: what they started goes too, so that their pipes close."
-    for w in list(grid.workers.values()):
-        if w.p.poll() is not None: w.signal(signal.SIGTERM)
+    for w in list(grid.workers.values()): w.gone()
 
 def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     "End: workers first, then the threads that drive them; what is unfinished stays, for the next time."
