@@ -1,5 +1,5 @@
 "Shares of a grid: every cell in one, about equal; and results of many folders in one, whole or not at all."
-import itertools, json, random, shutil
+import itertools, json, random, shutil, threading
 import pytest
 import fake_question
 from plcal_study.study import shards
@@ -107,6 +107,31 @@ def test_lists_of_cells_are_joined(tmp_path):
     t = status(tmp_path / 'all')
     assert sorted(t.state) == ['done', 'done', 'waiting', 'waiting']
     assert len(json.loads((tmp_path / 'all' / 'runs' / 'grid-fake-smoke.json').read_text())['runs']) == 4
+
+def test_a_list_that_another_runner_adds_to_meanwhile_is_not_written_over(tmp_path, monkeypatch):
+    grid, parsed, others = cells(4), shards._parsed, []
+    for k, own in enumerate((grid[:1], grid[1:2])): go(own, tmp_path / str(k))
+    gather([tmp_path / '0'], tmp_path / 'all')
+    def slowly(*what):
+        "While a list is read, another runner notes that this part has grown."
+        if not others:
+            others.append(threading.Thread(target=go, args=([grid[0], grid[2]], tmp_path / 'all')))
+            others[0].start()
+            others[0].join(2)
+        return parsed(*what)
+    monkeypatch.setattr(shards, '_parsed', slowly)
+    gather([tmp_path / '1'], tmp_path / 'all')
+    others[0].join()
+    listed = json.loads((tmp_path / 'all' / 'runs' / 'grid-fake-smoke.json').read_text())['runs']
+    assert sorted(r['seed'] for r in listed) == [0, 1, 2]
+
+@pytest.mark.parametrize('text, says', [('{"format": 1, "ru', 'is damaged or cut short'), ('{"format": 9, "plcal_study": "9.0"}', 'it was written by plcal_study 9.0')])
+def test_a_spoiled_list_is_named(tmp_path, text, says):
+    go(cells(1), tmp_path / '0')
+    path = tmp_path / '0' / 'runs' / 'grid-fake-smoke.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says) as e: gather([tmp_path / '0'], tmp_path / 'all')
+    assert str(path) in str(e.value)
 
 def test_without_fsspec_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'fsspec.core', None)

@@ -122,7 +122,9 @@ def _begun(runs: Sequence[Run], job: bytes, out: str, cost: dict[str, float]) ->
         return set(grid.skipped)
     fs, root = files_at(out)
     with tempfile.TemporaryDirectory() as tmp:
-        _note(runs, Path(tmp))
+        for p in fs.glob(f'{root}/runs/grid-*.json'): fs.get_file(p, str(Path(tmp, p.rsplit('/', 1)[1]))) # parts that are not in `runs` stay
+        try: _note(runs, Path(tmp))
+        except ValueError as e: raise ValueError(str(e).replace(tmp, f'{root}/runs')) from None
         fs.makedirs(f'{root}/runs', exist_ok=True)
         for p in Path(tmp).glob('*.json'): fs.put_file(str(p), f'{root}/runs/{p.name}')
     return {i for i in cost if fs.exists(f'{root}/runs/{i}/run.json')}

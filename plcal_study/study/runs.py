@@ -132,7 +132,11 @@ _AWAY = 'put a whole copy back; or the next run moves its folder aside and does 
 
 def _read_json(path: Path, cure: str = _AWAY) -> dict:
     "What `_write_json` wrote; a `ValueError` says what is wrong with it and what to do."
-    try: said = json.loads(path.read_text())
+    return _parsed(path.read_bytes(), path, cure)
+
+def _parsed(text: bytes, path: str | Path, cure: str) -> dict:
+    "The same, of bytes that lie anywhere."
+    try: said = json.loads(text)
     except ValueError as e: raise _Damaged(f"{path} is damaged or cut short ({e}); {cure}") from None
     if not isinstance(said, dict) or 'format' not in said: raise _Damaged(f"{path} was not written by this package: it has no key 'format'; {cure}")
     if said['format'] != FORMAT:
@@ -141,7 +145,7 @@ def _read_json(path: Path, cure: str = _AWAY) -> dict:
 
 _AGAIN = 'delete it: the next run writes it again'
 
-def _spec(said: dict, path: Path) -> Run:
+def _spec(said: dict, path: str | Path) -> Run:
     "The run of a file; fields it lacks are at their default, as they were when it was written."
     known = {f.name for f in fields(Run)}
     try: spec = dict(said['run'])

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-import heapq, json, os, re, tempfile
-from .runs import Run, _guard, _note, _one, _read_json, _spec, read_cell, run_id
+import heapq, os, re, tempfile
+from .runs import _AGAIN, Run, _guard, _note, _one, _parsed, _read_json, _spec, read_cell, run_id
 
 # %% auto #0
 __all__ = ['shard_of', 'shard', 'files_at', 'Gathered', 'gather']
@@ -86,7 +86,9 @@ def gather(
 
 def _note_all(lists: Sequence[tuple[str, bytes]], folder: Path) -> None:
     "Join lists of cells to those that are known."
-    known: dict[str, Run] = {}
-    for name, text in [*((str(p), p.read_bytes()) for p in folder.glob('grid-*.json')), *lists]:
-        for r in (_spec(dict(run=s), Path(name)) for s in json.loads(text).get('runs', [])): known[run_id(r)] = r
-    with _guard(folder): _note(list(known.values()), folder)
+    with _guard(folder): # what is read is what is written over
+        known: dict[str, Run] = {}
+        for name, text in [*((str(p), p.read_bytes()) for p in folder.glob('grid-*.json')), *lists]:
+            said = _parsed(text, name, _AGAIN)
+            known |= {run_id(r): r for s in said.get('runs', []) for r in [_spec(said | dict(run=s), name)]}
+        _note(list(known.values()), folder)
