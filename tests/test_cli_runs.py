@@ -6,7 +6,7 @@ import fake_question
 from fake_question import alive
 from plcal_study.study import cli
 from plcal_study.study.cli import main
-from plcal_study.study.runs import Run, run_id
+from plcal_study.study.runs import Run, Summary, run_id
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +75,13 @@ def test_without_the_extra_the_way_out_is_named(tmp_path, capsys, monkeypatch):
 def test_an_unknown_question_or_scale_is_wrong_usage(capsys, argv, says):
     with pytest.raises(SystemExit) as e: main(argv)
     assert e.value.code == 2 and says in capsys.readouterr().err
+
+def test_what_tells_more_of_cells_that_failed_at_an_address(tmp_path, capsys, monkeypatch):
+    from plcal_study.study import cluster
+    monkeypatch.setattr(cluster, 'run_on_ray', lambda *what, **how: Summary((), (), ('0' * 12,), 1.))
+    assert main(['run', 'fake', '--scale', 'smoke', '--ray', 'local', '--out', 's3://b/q']) == 1
+    said = capsys.readouterr().out
+    assert 'see s3://b/q/runs/ID.failed.json, and bring what is finished here by `plcal gather s3://b/q --out DIR`' in said and 'plcal status' not in said
 
 def test_other_faults_are_one_line(tmp_path, capsys):
     for argv, says in [(['status', '--out', 'nowhere'], 'nothing was run in nowhere'),

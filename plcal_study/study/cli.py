@@ -414,7 +414,7 @@ def _run_there(a: argparse.Namespace) -> dict:
     with following(tracker, [run_id(r) for r in share]) if tracker else nullcontext(): summary = _do(a, q, share, runs, out)
     print(f'{a.question} at scale {a.scale}: {summary}')
     if not a.quiet: print('runs:', f'{out}/runs')
-    if summary.code: print(f'some cells failed, and the records do without them: see `plcal status --out {out}`; the same command tries them again')
+    if summary.code: print(f'some cells failed, and the records do without them: see {_where(out)}; the same command tries them again')
     if a.only is None and a.shard is None and isinstance(out, Path):
         from plcal_study.study.pages import write_trained
         records = write_trained(q, out, a.scale, a.records)
@@ -422,6 +422,10 @@ def _run_there(a: argparse.Namespace) -> dict:
         if tracker and records: _send_verdicts(tracker, a, q.__name__.rpartition('.')[2], records)
     if tracker and not a.quiet: print(f'{tracker.target}: {len(tracker.sent)} sent')
     return said | asdict(summary) | dict(exit=summary.code, runs=f'{out}/runs', records=records) | (dict(tracker=tracker.target, sent=tracker.sent, tracker_failed=tracker.failed) if tracker else {})
+
+def _where(out: str | Path) -> str:
+    "What tells more of the cells of a folder, or of an address, whose files say why a cell failed."
+    return f'`plcal status --out {out}`' if isinstance(out, Path) else f'{out}/runs/ID.failed.json, and bring what is finished here by `plcal gather {out} --out DIR`'
 
 def _tracker(target: str | None, out: str | Path) -> Tracker | None:
     "Opened before any work, so that a fault of it costs nothing."
