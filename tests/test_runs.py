@@ -98,6 +98,9 @@ def test_the_importer_of_runs_needs_neither_torch_nor_pandas():
 def test_every_worker_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
     assert [runs._environment(k)['CUDA_VISIBLE_DEVICES'] for k in range(3)] == ['3', '5', '3'] and runs.workers_here() == 2
+    for said, gpus in [('-1', []), ('1,-1,0', ['1']), ('GPU-8932f937,MIG-7', ['GPU-8932f937', 'MIG-7'])]:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', said)
+        assert runs._gpus() == gpus and runs.workers_here() == (len(gpus) or runs._cores())
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     assert runs.workers_here() >= 1 and runs._environment(1)['CUDA_VISIBLE_DEVICES'] == ''
 
@@ -405,6 +408,9 @@ def test_a_damaged_cell_is_moved_aside_done_again_and_said(finished, tmp_path, c
     assert list(t.state) == ['done', 'done'] and f'moved aside as {aside.name}: ' in t.error[name] and says in t.error[name] and not t.error[run_id(grid[1])]
     spoil(out / 'runs' / name)
     assert go(grid, out).quarantined == (f'quarantined-{name}-2',) and go(grid, out).quarantined == ()
+    shutil.rmtree(aside)
+    spoil(out / 'runs' / name)
+    assert go(grid, out).quarantined == (f'quarantined-{name}-3',), 'a name that somebody made free is not a reason to fail'
     assert [c for c, _ in runs.finished(out, 'fake')] == [] # no cell.json anywhere: what lies aside is not read
 
 def test_a_cell_of_before_there_were_hashes_is_read(finished, tmp_path):

@@ -102,21 +102,26 @@ def plan(
 
 def workers_here() -> int:
     "How many cells to run at a time on this machine: one a GPU, or else one a core."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return len(_gpus()) or cores
+    return len(_gpus()) or _cores()
+
+def _cores() -> int: return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 def _gpus() -> list[str]:
-    "The GPUs that may be used, by number."
+    "The GPUs that may be used, by number or name; as CUDA has it, a number below 0 ends the list."
     said = os.environ.get('CUDA_VISIBLE_DEVICES')
-    if said is not None: return [g for g in said.split(',') if g]
+    if said is not None: return [g for g in re.split(r'(?:^|,)\s*-', said)[0].split(',') if g.strip()]
     return [str(i) for i, _ in enumerate(Path('/proc/driver/nvidia/gpus').glob('*'))]
 
 def wall(
     seconds: Sequence[float], # of each cell
     workers: int,             # cells at a time
 ) -> float:
-    "The least time in which so many workers can be through, in seconds: an equal share each, or the longest cell."
-    return max(sum(seconds) / workers, max(seconds, default=0))
+    "The least time in which so many workers can be through, in seconds: an equal share each, or the longest cell; `ValueError` for no workers."
+    return _within(sum(seconds), max(seconds, default=0), workers)
+
+def _within(together: float, longest: float, workers: int) -> float:
+    if workers < 1: raise ValueError(f"workers must be a whole number from 1, got {workers!r}")
+    return max(together / workers, longest)
 
 # %% ../../nbs/study/40_runs.ipynb #3b2daffb
 FORMAT = 1 # of run.json and of the other small files here
@@ -827,7 +832,7 @@ def _quarantine(grid: _Grid, i: str) -> None:
             return # it was done again in the meantime
         except FileNotFoundError: return
         except _Damaged as e: reason = str(e)
-        to = grid.folder / f"quarantined-{i}-{1 + len(list(grid.folder.glob(f'quarantined-{i}-*')))}"
+        to = grid.folder / f"quarantined-{i}-{1 + max([int(n) for p in grid.folder.glob(f'quarantined-{i}-*') if (n := p.name.rpartition('-')[2]).isdecimal()], default=0)}"
         os.rename(grid.folder / i, to)
         with suppress(OSError): _write_json(to / 'quarantine.json', id=i, reason=reason)
     grid.moved.append(to.name)
