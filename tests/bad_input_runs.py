@@ -2,7 +2,7 @@
 import json, tempfile
 from pathlib import Path
 import fake_question
-from plcal_study.study.runs import Run, plan, read_cell, read_run, run_grid, run_id, status
+from plcal_study.study.runs import Run, plan, read_cell, read_run, run_grid, run_id, status, wall
 
 RUN = Run('fake', 'a', 'write', 'coin')
 
@@ -41,6 +41,8 @@ CASES = [
     ('a cell twice',          _grid([RUN, Run('fake', 'b', 'write', 'coin'), RUN]), ValueError, 'got the same cell in places 0 and 2'),
     ('no workers',            _grid(workers=0),         ValueError, 'workers must be a whole number from 1, got 0'),
     ('half a worker',         _grid(workers=1.5),       ValueError, 'workers must be a whole number from 1, got 1.5'),
+    ('no worker to be through', lambda: wall([1.], 0),   ValueError, 'workers must be a whole number from 1, got 0'),
+    ('less than no worker',   lambda: wall([1.], -2),    ValueError, 'workers must be a whole number from 1, got -2'),
     ('a cost below nothing',  _grid(cost=lambda r: -1), ValueError, 'cost must be seconds from 0, got -1.0'),
     ('a cost without number', lambda: plan([RUN], lambda r: float('nan')), ValueError, 'cost must be seconds from 0, got nan'),
     ('a lambda for work',     _grid(work=lambda run, folder: None), ValueError, 'work must be a function of a module'),

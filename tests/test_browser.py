@@ -170,7 +170,6 @@ def said(page): return {k: float(v) for k, v in page.evaluate("[...document.quer
 def test_the_explorer_shows_the_record_by_mouse_and_by_keyboard(tab, site):
     tab.goto(f'{site}research/q6_abstention.html')
     slider, live = tab.locator('#explorer-threshold'), tab.locator('#explorer-said')
-    assert live.get_attribute('aria-live') == 'polite'
     steps = len(pages.read_record('q6_explorer').query("model == 'Mixtral' and score == 'norm'"))
     assert slider.get_attribute('max') == str(steps)
     # by choice
@@ -195,6 +194,22 @@ def test_the_explorer_shows_the_record_by_mouse_and_by_keyboard(tab, site):
     # a model without max logit cannot be asked for it
     tab.select_option('#explorer-score', 'raw')
     assert tab.locator('#explorer-model option[value="gpt-4-turbo"]').is_disabled()
+
+def test_what_the_explorer_says_is_read_out_once_the_choice_rests(tab, site):
+    tab.goto(f'{site}research/q6_abstention.html')
+    heard = tab.locator('#explorer-heard')
+    assert heard.get_attribute('aria-live') == 'polite' and tab.locator('#explorer-said').get_attribute('aria-live') is None
+    tab.wait_for_function("document.getElementById('explorer-heard').textContent")
+    tab.evaluate("""() => {
+        window.times = 0;
+        new MutationObserver(() => { window.times++; }).observe(document.getElementById('explorer-heard'), { childList: true });
+        const s = document.getElementById('explorer-threshold');
+        for (let i = 0; i < 20; i++) { s.value = i; s.dispatchEvent(new Event('input')); }
+    }""")
+    assert tab.evaluate('window.times') == 0
+    tab.wait_for_function('window.times > 0')
+    assert tab.evaluate('window.times') == 1
+    assert heard.text_content() == ' '.join(tab.locator('#explorer-said p').all_text_contents())
 
 def expected_points(model, penalty):
     e = pages.read_record('q6_explorer').query("model == @model and score == 'norm'").reset_index(drop=True)
@@ -253,6 +268,29 @@ def test_the_filter_of_verdicts_gives_the_counts_of_the_records(tab, site):
     assert rows.count() == len(v) and '#' not in tab.url
     by = v.groupby('verdict').size()
     assert count.inner_text() == f"{len(v)} of {len(v)} claims shown: {by['replicates']} replicate, {by['contradicts']} are contradicted, {by['undecided']} are undecided."
+
+def test_filtering_keeps_the_section_in_the_address(tab, site):
+    tab.goto(f'{site}ledger.html#by-table')
+    tab.select_option('#ledger-status', 'in our interval')
+    assert tab.url.endswith('at=by-table') and 'status=in+our+interval' in tab.url
+    tab.reload()
+    assert tab.locator('#ledger-status').input_value() == 'in our interval'
+    tab.wait_for_function("Math.abs(document.getElementById('by-table').getBoundingClientRect().top) < 300")
+    tab.select_option('#ledger-status', '')
+    assert tab.url.endswith('ledger.html#by-table')
+
+def test_a_box_keeps_its_own_role_and_name_when_it_scrolls_no_more(tab, site):
+    tab.goto(f'{site}verdicts.html')
+    tab.evaluate("""() => document.querySelector('.bd-article').insertAdjacentHTML('beforeend', ['role="region" aria-label="mine"', 'aria-label="mine"', ''].map(a =>
+        `<div class="cell_output probe" ${a} style="overflow-x: auto; width: 100px"><div style="width: 300px">x</div></div>`).join(''))""")
+    def has(): return [[b.get_attribute(a) for a in ('tabindex', 'role', 'aria-label')] for b in tab.locator('.probe').all()]
+    tab.set_viewport_size(dict(width=1200, height=900))
+    tab.wait_for_function("document.querySelector('.probe').hasAttribute('tabindex')")
+    assert has() == [['0', 'region', 'mine'], ['0', 'group', 'mine'], ['0', 'group', 'wider than the page: scrolls sideways']]
+    tab.evaluate("() => document.querySelectorAll('.probe > div').forEach(d => { d.style.width = '50px'; })")
+    tab.set_viewport_size(WIDE)
+    tab.wait_for_function("!document.querySelector('.probe').hasAttribute('tabindex')")
+    assert has() == [[None, 'region', 'mine'], [None, None, 'mine'], [None, None, None]]
 
 def test_the_search_of_the_ledger_gives_the_counts_of_the_records(tab, site):
     rows = browse.ledger_rows()

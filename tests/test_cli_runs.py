@@ -6,7 +6,7 @@ import fake_question
 from fake_question import alive
 from plcal_study.study import cli
 from plcal_study.study.cli import main
-from plcal_study.study.runs import Run, run_id
+from plcal_study.study.runs import Run, Summary, run_id
 
 
 @pytest.fixture(autouse=True)
@@ -71,14 +71,21 @@ def test_without_the_extra_the_way_out_is_named(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize('argv, says', [
     (['run', 'q99', '--scale', 'smoke'], "argument question: invalid choice: 'q99'"), (['run', 'q1', '--scale', 'huge'], "argument --scale: invalid choice: 'huge'"),
-    (['run', 'q1'], 'the following arguments are required: --scale'), (['run', 'q1', '--scale', 'smoke', '--workers', 'two'], 'argument --workers: invalid int value')])
+    (['run', 'q1'], 'the following arguments are required: --scale'), (['run', 'q1', '--scale', 'smoke', '--workers', 'two'], "argument --workers: expected a whole number from 1, got 'two'"),
+    *[([*argv, '--workers', n], f"argument --workers: expected a whole number from 1, got '{n}'") for argv in (['run', 'q1', '--scale', 'smoke'], ['doctor'], ['extract', '--model', 'm', '--task', 'arc']) for n in ('0', '1.5')]])
 def test_an_unknown_question_or_scale_is_wrong_usage(capsys, argv, says):
     with pytest.raises(SystemExit) as e: main(argv)
     assert e.value.code == 2 and says in capsys.readouterr().err
 
+def test_what_tells_more_of_cells_that_failed_at_an_address(tmp_path, capsys, monkeypatch):
+    from plcal_study.study import cluster
+    monkeypatch.setattr(cluster, 'run_on_ray', lambda *what, **how: Summary((), (), ('0' * 12,), 1.))
+    assert main(['run', 'fake', '--scale', 'smoke', '--ray', 'local', '--out', 's3://b/q']) == 1
+    said = capsys.readouterr().out
+    assert 'see s3://b/q/runs/ID.failed.json, and bring what is finished here by `plcal gather s3://b/q --out DIR`' in said and 'plcal status' not in said
+
 def test_other_faults_are_one_line(tmp_path, capsys):
     for argv, says in [(['status', '--out', 'nowhere'], 'nothing was run in nowhere'),
-                       (['run', 'fake', '--scale', 'smoke', '--out', str(tmp_path), '--workers', '0'], 'workers must be a whole number from 1, got 0'),
                        (['run', 'fake', '--scale', 'smoke', '--data-dir', 'nowhere'], "data folder 'nowhere', which is no folder")]:
         assert main(argv) == 1
         err = capsys.readouterr().err

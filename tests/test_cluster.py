@@ -34,6 +34,25 @@ def test_a_cell_that_fails_leaves_what_it_had_and_goes_on_from_there(bucket):
     assert cluster._far(run, fake_question.work, address, 60) == ('done', '') # it found what it had left
     assert fs.cat_file(f'{root}/runs/{run_id(run)}/checkpoint') == b'half' and not fs.exists(f'{root}/runs/{run_id(run)}.unfinished')
 
+def test_why_a_cell_failed_lies_beside_it_until_it_is_done(bucket):
+    address, fs, root = bucket
+    run = cell('flaky')
+    cluster._far(run, fake_question.work, address, 60)
+    why = json.loads(fs.cat_file(f'{root}/runs/{run_id(run)}.failed.json'))
+    assert (why['id'], why['error'], why['message']) == (run_id(run), 'RuntimeError', 'the first time')
+    assert cluster._far(run, fake_question.work, address, 60) == ('done', '') and not fs.exists(f'{root}/runs/{run_id(run)}.failed.json')
+
+def test_a_copy_that_does_not_go_out_is_said_once_and_tried_again(bucket, monkeypatch, capsys):
+    address, fs, root = bucket
+    copy, tries = cluster._copy_out, []
+    def refused(*what):
+        tries.append(1)
+        if len(tries) < 3: raise RuntimeError('the token has expired')
+        copy(*what)
+    monkeypatch.setattr(cluster, '_copy_out', refused)
+    assert cluster._far(cell('sleep', n_train=2000), fake_question.work, address, .2) == ('done', 'a copy of what it had did not go out (RuntimeError: the token has expired)')
+    assert len(tries) > 3 and capsys.readouterr().err.count('the token has expired') == 1
+
 def test_half_a_copy_does_not_count(bucket, tmp_path):
     _, fs, root = bucket
     (tmp_path / 'cell').mkdir()
@@ -83,6 +102,16 @@ def work(run, folder):
     for seed, found in (0, b'False'), (1, b'True'):
         assert cluster._far(cell('any', seed=seed), sharing.work, address, 60)[0] == 'done'
         assert fs.cat_file(f"{root}/runs/{run_id(cell('any', seed=seed))}/found") == found
+
+def test_one_part_at_an_address_leaves_the_list_of_the_others(bucket):
+    address, fs, root = bucket
+    a, b = cell('write'), Run('fake', 'b', 'write', 'coin')
+    def parts(): return sorted(r['part'] for r in json.loads(fs.cat_file(f'{root}/runs/grid-fake-smoke.json'))['runs'])
+    assert cluster._begun([a, b], b'', address, {run_id(a): 1., run_id(b): 1.}) == set() and parts() == ['a', 'b']
+    fs.pipe_file(f'{root}/runs/{run_id(a)}/run.json', b'{}')
+    assert cluster._begun([a], b'', address, {run_id(a): 1.}) == {run_id(a)} and parts() == ['a', 'b']
+    fs.pipe_file(f'{root}/runs/grid-fake-smoke.json', b'{')
+    with pytest.raises(ValueError, match=f'{root}/runs/grid-fake-smoke.json is damaged'): cluster._begun([a], b'', address, {run_id(a): 1.})
 
 def test_without_ray_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)

@@ -83,6 +83,19 @@ def test_gpus_are_named_with_their_memory(monkeypatch):
     monkeypatch.setattr(doctor, 'gpus', broken)
     assert by_name(doctor.device())['torch'] == Finding('device', 'torch', 'fault', 'cannot be loaded: libcuda is not here', 'install it again: pip install --force-reinstall torch')
 
+def test_gpus_that_torch_and_the_runner_count_differently_are_said(monkeypatch):
+    monkeypatch.setattr(doctor, 'gpus', lambda: [('NVIDIA T4', 16_000_000_000, 15_500_000_000)])
+    for said, differs in ('0', False), ('0,1', True), ('-1', True):
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', said)
+        assert ('GPU count' in by_name(doctor.device())) == differs
+
+def test_every_extra_that_a_user_may_want_is_known():
+    import configparser
+    c = configparser.ConfigParser()
+    c.read(ROOT / 'settings.ini')
+    extras = {k.removesuffix('_requirements') for k in c['DEFAULT'] if k.endswith('_requirements')}
+    assert set(doctor._EXTRAS) == extras - {'dev', 'docs', 'colab'}
+
 def test_little_memory_or_disk_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, 'memory_free', lambda: int(1e9))
     monkeypatch.setattr(doctor.shutil, 'disk_usage', lambda p: type('U', (), dict(free=int(1e9))))

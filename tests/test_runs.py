@@ -98,6 +98,9 @@ def test_the_importer_of_runs_needs_neither_torch_nor_pandas():
 def test_every_worker_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
     assert [runs._environment(k)['CUDA_VISIBLE_DEVICES'] for k in range(3)] == ['3', '5', '3'] and runs.workers_here() == 2
+    for said, gpus in [('-1', []), ('1,-1,0', ['1']), ('GPU-8932f937,MIG-7', ['GPU-8932f937', 'MIG-7'])]:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', said)
+        assert runs._gpus() == gpus and runs.workers_here() == (len(gpus) or runs._cores())
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     assert runs.workers_here() >= 1 and runs._environment(1)['CUDA_VISIBLE_DEVICES'] == ''
 
@@ -122,6 +125,32 @@ def test_whatever_happens_to_a_cell_the_others_go_on(tmp_path, capsys):
     err = capsys.readouterr().err
     assert f'failed: {run_id(grid[4])} a kill coin seed=4\n  WorkerDied: the process of this cell was killed by SIGKILL' in err
     assert set(status(tmp_path).state) == {'done', 'failed'}
+
+def test_a_worker_that_died_between_two_cells_is_replaced(tmp_path):
+    grid, folder = cells('write', 'write'), tmp_path / 'runs'
+    folder.mkdir()
+    g = runs._Grid(folder, runs._portable(fake_question.work), {run_id(r): 1. for r in grid}, {run_id(r): r for r in grid})
+    try:
+        for r in grid:
+            assert g.take() == (run_id(r), r)
+            runs._cell(g, 0, run_id(r), r)
+            os.kill(g.workers[0].p.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, g.workers[0].p.pid, os.WEXITED | os.WNOWAIT) # till it has ended, and is not yet fetched
+        assert set(g.done) == {run_id(r) for r in grid} and not g.failed
+    finally: g.workers[0].end(0); g.workers[0].close()
+
+def test_a_worker_that_is_gone_is_signalled_once_while_its_number_is_its_own(tmp_path, monkeypatch):
+    w, told, kill = runs._Worker(0, tmp_path / 'log.txt'), [], os.killpg
+    def killpg(pid, n):
+        told.append((n, Path(f'/proc/{pid}').exists()))
+        kill(pid, n)
+    monkeypatch.setattr(runs.os, 'killpg', killpg)
+    assert not w.gone() and not told
+    os.kill(w.p.pid, signal.SIGKILL)
+    until(w.gone)
+    for _ in range(3): assert w.gone()
+    w.signal(signal.SIGTERM); w.end(0); w.close()
+    assert told == [(signal.SIGKILL, True)]
 
 def test_failed_cells_are_tried_again_with_what_they_left(tmp_path):
     grid = cells('flaky', 'write')
@@ -273,6 +302,53 @@ def test_a_runner_that_was_away_leaves_its_cell_to_the_one_that_took_it_over(tmp
     assert sum(int(out.split()[0]) for out, _ in ends) == 2 and not list((tmp_path / 'runs').glob('*.failed.json'))
 
 
+def test_two_workers_that_live_never_write_into_one_folder(tmp_path):
+    "A runner stands still and its worker does not; another machine takes the cell over and goes on with a copy."
+    elsewhere = "runs._PATIENCE = 1.; runs._here = lambda: dict(host='b', machine='b', boot='b', space='b')"
+    a = runner(tmp_path, ['tick'], 'workers=1', n_train=400)
+    until(lambda: list(tmp_path.rglob('ticks')))
+    first = int(next(tmp_path.rglob('pid')).read_text())
+    os.kill(a.pid, signal.SIGSTOP)
+    b = runner(tmp_path, ['tick'], 'workers=1', n_train=400, before=elsewhere)
+    until(lambda: began(tmp_path).count('tick 0') == 2, 15)
+    assert alive(first), 'it knows of nothing yet'
+    assert list(status(tmp_path).state) == ['running']
+    out, err = b.communicate(timeout=60)
+    assert b.returncode == 0 and out.startswith('1 cells done now'), err
+    os.kill(a.pid, signal.SIGCONT)
+    out, err = a.communicate(timeout=60)
+    assert a.returncode == 0 and '0 cells done now, 1 done before, 0 failed' in out, (out, err)
+    writers = [int(line.split()[1]) for line in (read_run(tmp_path, cells('tick', n_train=400)[0]) / 'ticks').read_text().splitlines()]
+    second = writers[-1]
+    assert set(writers) == {first, second} and writers == sorted(writers, key=[first, second].index), 'what the first wrote before is kept, and after the copy it wrote elsewhere'
+    assert writers.count(second) == 400
+    assert len(go(cells('tick', n_train=400), tmp_path).skipped) == 1 and sorted(p.name for p in (tmp_path / 'runs').iterdir() if p.name not in ('.guard', 'grid-fake-smoke.json')) == [run_id(cells('tick', n_train=400)[0])]
+
+def test_a_takeover_that_was_killed_before_its_copy_was_whole_is_gone_on_with(tmp_path):
+    lock = tmp_path / '.a.lock'
+    for name, text in [('.a.aside-1', 'all'), ('.a.copy-2', 'ha')]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'checkpoint').write_text(text)
+    assert runs._begin(lock) == tmp_path / '.a.partial-2' == runs._begin(lock) and (tmp_path / '.a.partial-2' / 'checkpoint').read_text() == 'all'
+    runs._set_aside(lock)
+    assert runs._begin(lock) == tmp_path / '.a.partial-3' and sorted(os.listdir(tmp_path)) == ['.a.aside-1', '.a.aside-2', '.a.partial-3']
+    runs._clear(lock)
+    assert os.listdir(tmp_path) == []
+
+def test_a_terminal_that_takes_no_more_text_stops_no_sign_of_life(tmp_path):
+    blocked = "import os; r, w = os.pipe(); os.set_blocking(w, False)\ntry:\n    while True: os.write(w, b'x' * 4096)\nexcept BlockingIOError: pass\nos.set_blocking(w, True); sys.stderr = open(w, 'w'); runs._BEAT = .1"
+    p = runner(tmp_path, ['wait'], 'progress=True', before=blocked)
+    try:
+        until(lambda: list(tmp_path.rglob('pid')))
+        lock = next((tmp_path / 'runs').glob('.*.lock'))
+        for _ in range(2):
+            os.utime(lock, (0, 0))
+            until(lambda: lock.stat().st_mtime > 0, 5)
+        (tmp_path / 'enough').touch()
+        until(lambda: list((tmp_path / 'runs').glob('*/said.json')), 10)
+    finally: p.kill(); p.communicate()
+
+
 # ---- a finished cell is never lost -----------------------------------------------------------------------------------
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
@@ -332,6 +408,9 @@ def test_a_damaged_cell_is_moved_aside_done_again_and_said(finished, tmp_path, c
     assert list(t.state) == ['done', 'done'] and f'moved aside as {aside.name}: ' in t.error[name] and says in t.error[name] and not t.error[run_id(grid[1])]
     spoil(out / 'runs' / name)
     assert go(grid, out).quarantined == (f'quarantined-{name}-2',) and go(grid, out).quarantined == ()
+    shutil.rmtree(aside)
+    spoil(out / 'runs' / name)
+    assert go(grid, out).quarantined == (f'quarantined-{name}-3',), 'a name that somebody made free is not a reason to fail'
     assert [c for c, _ in runs.finished(out, 'fake')] == [] # no cell.json anywhere: what lies aside is not read
 
 def test_a_cell_of_before_there_were_hashes_is_read(finished, tmp_path):

@@ -1,8 +1,8 @@
 "Shares of a grid: every cell in one, about equal; and results of many folders in one, whole or not at all."
-import itertools, json, random, shutil
+import itertools, json, os, random, shutil, threading
 import pytest
 import fake_question
-from plcal_study.study import shards
+from plcal_study.study import runs, shards
 from plcal_study.study.runs import Run, read_cell, run_grid, run_id, status
 from plcal_study.study.shards import files_at, gather, shard, shard_of
 
@@ -107,6 +107,41 @@ def test_lists_of_cells_are_joined(tmp_path):
     t = status(tmp_path / 'all')
     assert sorted(t.state) == ['done', 'done', 'waiting', 'waiting']
     assert len(json.loads((tmp_path / 'all' / 'runs' / 'grid-fake-smoke.json').read_text())['runs']) == 4
+
+def test_a_list_that_another_runner_adds_to_meanwhile_is_not_written_over(tmp_path, monkeypatch):
+    grid, parsed, others = cells(4), shards._parsed, []
+    for k, own in enumerate((grid[:1], grid[1:2])): go(own, tmp_path / str(k))
+    gather([tmp_path / '0'], tmp_path / 'all')
+    def slowly(*what):
+        "While a list is read, another runner notes that this part has grown."
+        if not others:
+            others.append(threading.Thread(target=go, args=([grid[0], grid[2]], tmp_path / 'all')))
+            others[0].start()
+            others[0].join(2)
+        return parsed(*what)
+    monkeypatch.setattr(shards, '_parsed', slowly)
+    gather([tmp_path / '1'], tmp_path / 'all')
+    others[0].join()
+    listed = json.loads((tmp_path / 'all' / 'runs' / 'grid-fake-smoke.json').read_text())['runs']
+    assert sorted(r['seed'] for r in listed) == [0, 1, 2]
+
+@pytest.mark.parametrize('text, says', [('{"format": 1, "ru', 'is damaged or cut short'), ('{"format": 9, "plcal_study": "9.0"}', 'it was written by plcal_study 9.0')])
+def test_a_spoiled_list_is_named(tmp_path, text, says):
+    go(cells(1), tmp_path / '0')
+    path = tmp_path / '0' / 'runs' / 'grid-fake-smoke.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says) as e: gather([tmp_path / '0'], tmp_path / 'all')
+    assert str(path) in str(e.value)
+
+def test_what_a_killed_gatherer_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+    go(cells(1), tmp_path / '0')
+    (folder := tmp_path / 'all' / 'runs').mkdir(parents=True)
+    for name, pid in ('dead', 2**22 + 1), ('mine', os.getpid()), ('elsewhere', os.getpid()):
+        (folder / f'.gather-{name}').mkdir()
+        (folder / f'.gather-{name}.lock').write_text(json.dumps(json.loads(runs._me()) | dict(pid=pid) | (dict(host='b') if name == 'elsewhere' else {})))
+    (folder / '.gather-unsigned').mkdir() # of an older version
+    assert len(gather([tmp_path / '0'], tmp_path / 'all').came) == 1
+    assert sorted(p.name for p in folder.glob('.gather*')) == ['.gather-elsewhere', '.gather-elsewhere.lock', '.gather-mine', '.gather-mine.lock']
 
 def test_without_fsspec_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'fsspec.core', None)

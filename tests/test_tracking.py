@@ -1,8 +1,8 @@
 "`--track`: each finished cell sent once, to a tracker that may be missing or fail; on recording stand-ins, and on the real ones where they are installed."
-import importlib.util, json, subprocess, sys, threading
+import importlib.util, json, signal, subprocess, sys, threading, time
 import pytest
 import fake_question
-from plcal_study.study import cli, tracking
+from plcal_study.study import cli, runs, tracking
 from plcal_study.study.cli import main
 from plcal_study.study.runs import Run, run_grid, run_id
 from plcal_study.study.tracking import Tracker, following, open_tracker
@@ -125,6 +125,50 @@ def test_two_runners_send_a_cell_once_between_them(tmp_path):
     both = [Tracker('x:y', tmp_path, lambda *what: got.append(what)) for _ in range(2)]
     for t in both: t.cell(cell)
     assert len(got) == 1 and [len(t.sent) for t in both] == [1, 0]
+
+def finished(tmp_path):
+    run_grid([Run('fake', 'a', 'write', 'coin')], fake_question.work, tmp_path, progress=False)
+    return next((tmp_path / 'runs').glob('[0-9a-f]*'))
+
+def test_a_cell_whose_sending_was_interrupted_is_sent_again(tmp_path):
+    cell, got = finished(tmp_path), []
+    script = f'''
+import sys, time; sys.path[:] = {sys.path!r}
+import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
+from pathlib import Path
+from plcal_study.study.tracking import Tracker, following
+def slow(*what): Path({str(tmp_path)!r}, 'sending').touch(); time.sleep(60)
+with following(Tracker('x:y', Path({str(tmp_path)!r}), slow), [{cell.name!r}], every=.05): time.sleep(60)
+'''
+    for end in signal.SIGINT, signal.SIGKILL:
+        p = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE)
+        while not (tmp_path / 'sending').exists(): assert p.poll() is None; time.sleep(.02)
+        assert not Tracker('x:y', tmp_path, lambda *what: got.append(what)).cell(cell) and not got, 'another is at it'
+        p.send_signal(end); p.communicate(timeout=20)
+        (tmp_path / 'sending').unlink()
+    for n in 1, 0:
+        t = Tracker('x:y', tmp_path, lambda *what: got.append(what))
+        assert t.cell(cell) and len(t.sent) == n
+    assert len(got) == 1 and sorted(p.name for p in (tmp_path / 'tracked' / 'x_y').iterdir()) == ['.guard', cell.name]
+
+def test_one_that_a_dead_machine_was_sending_is_waited_for_and_sent(tmp_path, monkeypatch):
+    cell, got = finished(tmp_path), []
+    monkeypatch.setattr(runs, '_PATIENCE', .6)
+    place = tmp_path / 'tracked' / 'x_y'
+    place.mkdir(parents=True)
+    (place / f'{cell.name}.sending').write_text(json.dumps(json.loads(runs._me()) | dict(host='elsewhere')))
+    with following(Tracker('x:y', tmp_path, lambda *what: got.append(what)), [cell.name], every=.05): pass
+    assert len(got) == 1 and not (place / f'{cell.name}.sending').exists() and (place / cell.name).exists()
+
+def test_what_others_print_while_a_cell_is_sent_is_seen(tmp_path, capsys):
+    cell, seen, go_on, out = finished(tmp_path), threading.Event(), threading.Event(), sys.stdout
+    def send(*what):
+        print('chatter'); seen.set(); assert go_on.wait(10); print('more of it')
+    with following(Tracker('x:y', tmp_path, send), [cell.name], every=.05):
+        assert seen.wait(10)
+        print('a result')
+        go_on.set()
+    assert capsys.readouterr().out == 'a result\n' and sys.stdout is out
 
 def test_what_is_no_finite_number_is_left_out():
     assert tracking._flat(dict(a=1, b=float('nan'), c=float('inf'), d='x', e=[1], f=True, g=dict(h=2., versions=dict(numpy=2)), versions=dict(torch=2))) == {'a': 1., 'f': 1., 'g/h': 2.}

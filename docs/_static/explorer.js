@@ -50,10 +50,12 @@
     price.value = '1'; model.value = 'Mixtral' in data.models ? 'Mixtral' : Object.keys(data.models)[0];
     const slider = make('input', { type: 'range', id: 'explorer-threshold', min: 0, value: 0, step: 1 });
     const best = make('button', { type: 'button' }, 'Best threshold');
-    const said = make('div', { id: 'explorer-said', class: 'plcal-said', role: 'status', 'aria-live': 'polite' }), plots = make('div', { class: 'plcal-plots' });
+    const said = make('div', { id: 'explorer-said', class: 'plcal-said' }), plots = make('div', { class: 'plcal-plots' });
     const controls = make('form', { class: 'plcal-controls', 'aria-label': 'Abstention explorer' }, modelLabel, setLabel, scoreLabel, priceLabel);
     const dial = make('div', { class: 'plcal-dial' }, make('label', { for: 'explorer-threshold' }, 'Threshold', slider), best);
-    place.replaceChildren(controls, plots, dial, said);
+    const heard = make('div', { id: 'explorer-heard', class: 'plcal-hidden', role: 'status', 'aria-live': 'polite' }); // the same, read out once the choice rests
+    let resting = 0;
+    place.replaceChildren(controls, plots, dial, said, heard);
 
     let now = null, cursor = [];
     const compute = () => {                            // all curves of the present choice
@@ -124,6 +126,8 @@
         lines.push(make('p', { class: 'plcal-rule' }, `The paper's rule picks its threshold on such a draw: ${digit(a)} points [${digit(b)}, ${digit(c)}] and ${digit(x)}% [${digit(y)}, ${digit(z)}] answered on the rest, mean and middle 95% of ${data.drawn.toLocaleString('en')} draws.`));
       }
       said.replaceChildren(...lines);
+      clearTimeout(resting);
+      resting = setTimeout(() => { heard.textContent = lines.map(l => l.textContent).join(' '); }, 500);
       slider.setAttribute('aria-valuetext', s.t === Infinity ? 'answer nothing' : `${+s.t.toPrecision(4)}: ${digit(s.points)} points, ${digit(s.answered)}% answered`);
       best.disabled = i === now.top;
       cursor.forEach(f => f());

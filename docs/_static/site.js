@@ -11,13 +11,20 @@
     const select = make('select', { id }, ...options.map(([v, t]) => make('option', { value: v }, t)));
     return [make('label', { for: id }, label, select), select];
   };
-  const remembered = name => {                       // what the address keeps: '#name?key=value&…'
-    const [head, tail] = location.hash.slice(1).split('?');
-    return new URLSearchParams(head === name ? tail : '');
+  const inAddress = name => {                        // '#name?key=value&…&at=section', or '#section'
+    const [head, tail] = location.hash.slice(1).split('?'), kept = new URLSearchParams(head === name ? tail : '');
+    return [kept, head === name ? kept.get('at') : head];
   };
-  const remember = (name, values) => {
-    const kept = new URLSearchParams(Object.entries(values).filter(([, v]) => v !== '' && v != null));
-    history.replaceState(null, '', String(kept) ? `#${name}?${kept}` : location.pathname + location.search);
+  const remembered = name => {                       // what the address keeps
+    const [kept] = inAddress(name), at = kept.get('at');
+    if (at) requestAnimationFrame(() => document.getElementById(at)?.scrollIntoView());
+    return kept;
+  };
+  const remember = (name, values) => {               // the section that it names stays in it
+    const kept = new URLSearchParams(Object.entries(values).filter(([, v]) => v !== '' && v != null)), [, at] = inAddress(name);
+    const some = String(kept);
+    if (some && at) kept.set('at', at);
+    history.replaceState(null, '', some ? `#${name}?${kept}` : location.pathname + location.search + (at ? `#${at}` : ''));
   };
   window.plcal = { make, choose, remembered, remember };
 
@@ -26,10 +33,12 @@
     for (const box of boxes()) {
       const scrolls = box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
       if (scrolls && !box.hasAttribute('tabindex')) {
-        box.setAttribute('tabindex', '0'); box.dataset.scrolls = '';
-        if (!box.hasAttribute('role') && box.tagName !== 'PRE') { box.setAttribute('role', 'group'); box.setAttribute('aria-label', 'wider than the page: scrolls sideways'); }
+        const ours = { tabindex: '0' };
+        if (!box.hasAttribute('role') && box.tagName !== 'PRE') Object.assign(ours, { role: 'group' }, box.hasAttribute('aria-label') ? {} : { 'aria-label': 'wider than the page: scrolls sideways' });
+        for (const [a, v] of Object.entries(ours)) box.setAttribute(a, v);
+        box.dataset.scrolls = Object.keys(ours).join(' ');
       } else if (!scrolls && 'scrolls' in box.dataset) {
-        for (const a of ['tabindex', 'data-scrolls', 'role', 'aria-label']) box.removeAttribute(a);
+        for (const a of [...box.dataset.scrolls.split(' '), 'data-scrolls']) box.removeAttribute(a); // what it had of its own stays
       }
     }
   };

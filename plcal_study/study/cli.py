@@ -74,6 +74,10 @@ Exit status:
 """
 
 # %% ../../nbs/study/62_cli.ipynb #02f96006
+def _from_1(text: str) -> int:
+    if text.isdecimal() and int(text) > 0: return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+
 def _common(nothing, off) -> argparse.ArgumentParser: # values when an option is not given
     "The options of every part."
     x = argparse.ArgumentParser(add_help=False)
@@ -120,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = parts.add_parser('doctor', parents=[shared], help='what is here, what is missing, what a scale would cost')
     doctor.add_argument('--out', type=Path, default=Path('results'), metavar='DIR', help='where results would go; default: %(default)s')
-    doctor.add_argument('--workers', type=int, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
+    doctor.add_argument('--workers', type=_from_1, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
     data = parts.add_parser('data', help='list or fetch data sets').add_subparsers(dest='action', required=True, metavar='list|get')
     data.add_parser('list', parents=[shared], help='what there is, and whether it is here')
     data.add_parser('get', parents=[shared], help='fetch one, and check it').add_argument('name', metavar='NAME')
@@ -153,7 +157,7 @@ def _training(parts, shared: argparse.ArgumentParser) -> None:
     run.add_argument('--out', type=_place, metavar='DIR', help='default: results/QUESTION-SCALE; with --ray also an address, e.g. s3://bucket/q2')
     run.add_argument('--records', type=Path, metavar='DIR', help='where the tables go that the page reads; default: records in the folder of --out')
     run.add_argument('--dry-run', action='store_true', help='list each cell with its estimated cost, and do nothing')
-    run.add_argument('--workers', type=int, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
+    run.add_argument('--workers', type=_from_1, default=workers_here(), metavar='N', help='cells at a time; default here: %(default)s')
     run.add_argument('--only', metavar='PART', help='one part of the grid; no records are written')
     run.add_argument('--track', metavar='TRACKER:PROJECT', help='also send each finished cell to trackio, wandb or mlflow, e.g. trackio:calibration')
     run.add_argument('--shard', metavar='I/N', help='one of N shares of about equal cost, from 1; no records are written')
@@ -176,7 +180,7 @@ def _machine(x: argparse.ArgumentParser) -> None:
     x.add_argument('--api-base', metavar='URL', help='an OpenAI-compatible endpoint; its key is read from OPENAI_API_KEY')
     x.add_argument('--api-completions', action='store_true', help='it is asked by /completions instead of /chat/completions')
     x.add_argument('--top', type=int, default=20, metavar='N', help='log-probabilities an endpoint is asked for; default: %(default)s')
-    x.add_argument('--workers', type=int, default=8, metavar='N', help='requests at a time; default: %(default)s')
+    x.add_argument('--workers', type=_from_1, default=8, metavar='N', help='requests at a time; default: %(default)s')
 
 # %% ../../nbs/study/62_cli.ipynb #31611492
 def _extraction(parts, shared: argparse.ArgumentParser) -> None:
@@ -418,7 +422,7 @@ def _run_there(a: argparse.Namespace) -> dict:
     with following(tracker, [run_id(r) for r in share]) if tracker else nullcontext(): summary = _do(a, q, share, runs, out)
     print(f'{a.question} at scale {a.scale}: {summary}')
     if not a.quiet: print('runs:', f'{out}/runs')
-    if summary.code: print(f'some cells failed, and the records do without them: see `plcal status --out {out}`; the same command tries them again')
+    if summary.code: print(f'some cells failed, and the records do without them: see {_where(out)}; the same command tries them again')
     if a.only is None and a.shard is None and isinstance(out, Path):
         from plcal_study.study.pages import write_trained
         records = write_trained(q, out, a.scale, a.records)
@@ -426,6 +430,10 @@ def _run_there(a: argparse.Namespace) -> dict:
         if tracker and records: _send_verdicts(tracker, a, q.__name__.rpartition('.')[2], records)
     if tracker and not a.quiet: print(f'{tracker.target}: {len(tracker.sent)} sent')
     return said | asdict(summary) | dict(exit=summary.code, runs=f'{out}/runs', records=records) | (dict(tracker=tracker.target, sent=tracker.sent, tracker_failed=tracker.failed) if tracker else {})
+
+def _where(out: str | Path) -> str:
+    "What tells more of the cells of a folder, or of an address, whose files say why a cell failed."
+    return f'`plcal status --out {out}`' if isinstance(out, Path) else f'{out}/runs/ID.failed.json, and bring what is finished here by `plcal gather {out} --out DIR`'
 
 def _tracker(target: str | None, out: str | Path) -> Tracker | None:
     "Opened before any work, so that a fault of it costs nothing."

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-import json, os, pickle, shutil, signal, tempfile, threading, time
+import json, os, pickle, shutil, signal, sys, tempfile, threading, time
 from .runs import Run, Summary, _Grid, _Line, _note, _one, _portable, _read_json, _settle, plan, run_grid, run_id
 from .shards import files_at
 
@@ -60,6 +60,25 @@ def _copy_out(fs, place: str, partial: Path) -> None:
         _send(still, fs, f"{place}/.part-{int(before[-1].rsplit('-', 1)[1]) + 1 if before else 1}")
     for old in before: fs.rm(old, recursive=True)
 
+@contextmanager
+def _copying(fs, place: str, partial: Path, every: float) -> Iterator[list[str]]: # the first fault, if there was one
+    "Within, copies go out; one that does not is said once, and the next is tried all the same."
+    ended, news = threading.Event(), list[str]()
+    def copying():
+        while not ended.wait(every):
+            if not partial.is_dir(): continue # not begun yet, or finished in this moment
+            try: _copy_out(fs, place, partial)
+            except Exception as e:
+                if not partial.is_dir(): continue
+                if not news: print(f'plcal: no copy of {partial.name} went out ({type(e).__name__}: {e}); it is tried again', file=sys.stderr, flush=True)
+                news[:] = news or [f'a copy of what it had did not go out ({type(e).__name__}: {e})']
+    thread = threading.Thread(target=copying, daemon=True)
+    thread.start()
+    try: yield news
+    finally:
+        ended.set(); thread.join()
+
+# %% ../../nbs/study/40b_cluster.ipynb #b9f5809a
 def _far(run: Run, work: Callable, address: str, every: float) -> tuple[str, str]:
     "One cell whose results go to an address: on a folder of this machine, with copies out every so many seconds."
     fs, root = files_at(address)
@@ -70,25 +89,21 @@ def _far(run: Run, work: Callable, address: str, every: float) -> tuple[str, str
         for copy in reversed(_copies(fs, f'{place}.unfinished')):
             if _fetch(fs, copy, partial): break
         known = {p for p in fs.glob(f'{root}/shared/*') if _fetch(fs, p, Path(home, 'shared', p.rsplit('/', 1)[1]))}
-        ended = threading.Event()
-        def copying():
-            while not ended.wait(every):
-                with suppress(OSError): _copy_out(fs, f'{place}.unfinished', partial)
-        thread = threading.Thread(target=copying, daemon=True)
-        thread.start()
-        try: said = run_grid([run], work, home, 1, progress=False, whole=())
-        finally:
-            ended.set(); thread.join()
-        if said.failed: _copy_out(fs, f'{place}.unfinished', partial)
+        with _copying(fs, f'{place}.unfinished', partial, every) as news: said = run_grid([run], work, home, 1, progress=False, whole=())
+        if said.failed:
+            _copy_out(fs, f'{place}.unfinished', partial)
+            fs.put_file(str(Path(home, 'runs', f'{i}.failed.json')), f'{place}.failed.json')
         for made in Path(home).glob('shared/*'): # what cells share, e.g. a pre-trained model
             if f'{root}/shared/{made.name}' not in known: _send(made, fs, f'{root}/shared/{made.name}')
         if said.done:
             _send(Path(home, 'runs', i), fs, place, 'run.json')
-            with suppress(FileNotFoundError): fs.rm(f'{place}.unfinished', recursive=True)
-        return _told(said, Path(home) / 'runs', i)
+            for old in f'{place}.unfinished', f'{place}.failed.json':
+                with suppress(FileNotFoundError): fs.rm(old, recursive=True)
+        state, why = _told(said, Path(home) / 'runs', i)
+        return state, why or '; '.join(news)
 
 # %% ../../nbs/study/40b_cluster.ipynb #a035bb31
-def _told(said: Summary, folder: Path, i: str) -> tuple[str, str]: # 'done', 'skipped' or 'failed', and why
+def _told(said: Summary, folder: Path, i: str) -> tuple[str, str]: # 'done', 'skipped' or 'failed', and a word on it
     "What became of one cell."
     if not said.failed: return 'done' if said.done else 'skipped', ''
     why = _read_json(folder / f'{i}.failed.json')
@@ -122,7 +137,9 @@ def _begun(runs: Sequence[Run], job: bytes, out: str, cost: dict[str, float]) ->
         return set(grid.skipped)
     fs, root = files_at(out)
     with tempfile.TemporaryDirectory() as tmp:
-        _note(runs, Path(tmp))
+        for p in fs.glob(f'{root}/runs/grid-*.json'): fs.get_file(p, str(Path(tmp, p.rsplit('/', 1)[1]))) # parts that are not in `runs` stay
+        try: _note(runs, Path(tmp))
+        except ValueError as e: raise ValueError(str(e).replace(tmp, f'{root}/runs')) from None
         fs.makedirs(f'{root}/runs', exist_ok=True)
         for p in Path(tmp).glob('*.json'): fs.put_file(str(p), f'{root}/runs/{p.name}')
     return {i for i in cost if fs.exists(f'{root}/runs/{i}/run.json')}
@@ -159,7 +176,7 @@ def run_on_ray(
                         waiting[place(i)] = i
                         news.append(f'the machine of cell {i} was lost; it goes on elsewhere')
                     else: ends[i] = end or ('failed', f'its machine was lost {tries} times')
-                    if i in ends and ends[i][0] == 'failed': news.append(f'failed: {i} {ends[i][1]}')
+                    if i in ends and ends[i][1]: news.append(f'{ends[i][0]}: {i} {ends[i][1]}')
                 line.show(f'{sum(e[0] != "failed" for e in ends.values())}/{len(order)} cells done, {len(waiting)} placed', news)
         except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted; {sum(e[0] != "failed" for e in ends.values())} of {len(order)} cells are finished, and the others go on where they are when you run the same command again') from None
         finally: line.end()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import importlib, json, os, platform, re, shutil, subprocess, sys, tempfile, time
 import plcal_study
-from .runs import SCALES, clock, workers_here
+from .runs import SCALES, _cores, _gpus, _within, clock, workers_here
 
 # %% auto #0
 __all__ = ['Finding', 'line', 'needs', 'installed', 'installation', 'gpus', 'memory_free', 'device', 'data', 'encoder', 'pages',
@@ -59,7 +59,7 @@ def installed(
     return have, [p for p in packages if p not in have], old
 
 # %% ../../nbs/study/59_doctor.ipynb #54304d63
-_EXTRAS = dict(lm='models can be neither trained nor asked (plcal run, plcal extract, the pages q1 to q4 and q7)', search='page q7 runs without its searches for hyperparameters', eda='data augmentation by synonyms is left out')
+_EXTRAS = dict(lm='models can be neither trained nor asked (plcal run, plcal extract, the pages q1 to q4 and q7, the ladder of q5)', ray='plcal run --ray cannot place cells on a cluster', search='page q7 runs without its searches for hyperparameters', eda='data augmentation by synonyms is left out')
 
 def _floor() -> Finding:
     "Two answers at 0.9, one of them right, and two right ones at 0.6: the ECE is 0.4."
@@ -114,7 +114,7 @@ def memory_free() -> int | None: # bytes; None where the system does not say
 def device() -> Iterator[Finding]:
     "Cores, threads, memory and GPUs."
     part, free, threads = 'device', memory_free(), os.environ.get('OMP_NUM_THREADS')
-    cores = len(os.sched_getaffinity(0)) if sys.platform == 'linux' else os.cpu_count() or 1
+    cores = _cores()
     yield Finding(part, 'processor', 'ok', f"{cores} cores, {f'{threads} threads a process (OMP_NUM_THREADS)' if threads else 'threads as each library likes (OMP_NUM_THREADS is not set)'}; plcal run takes {workers_here()} cells at a time",
                   facts=dict(cores=cores, threads=threads, workers=workers_here()))
     if free is not None: yield Finding(part, 'memory', 'note' if free < 2e9 else 'ok', f'{free / 1e9:.1f} GB free', 'use fewer --workers: each takes up to 2 GB at scale laptop' if free < 2e9 else '', dict(free=free))
@@ -126,6 +126,7 @@ def device() -> Iterator[Finding]:
     except OSError as e: yield Finding(part, 'torch', 'fault', f'cannot be loaded: {e}', "install it again: pip install --force-reinstall torch")
     else:
         for name, total, left in seen: yield Finding(part, 'GPU', 'ok', f'{name}, {total / 1e9:.1f} GB, {left / 1e9:.1f} GB free', facts=dict(name=name, memory=total, free=left))
+        if seen and len(seen) != len(_gpus()): yield Finding(part, 'GPU count', 'note', f'torch sees {len(seen)}, the system or CUDA_VISIBLE_DEVICES names {len(_gpus())}, and plcal run goes by the latter', 'name those that torch can use in CUDA_VISIBLE_DEVICES')
         if not seen: yield Finding(part, 'GPU', 'note', f'torch sees none (it took {time.monotonic() - began:.0f} s to load)', 'the scales smoke and laptop need none; colab and paper do')
 
 # %% ../../nbs/study/59_doctor.ipynb #95bdcd31
@@ -262,6 +263,6 @@ def price_table(
     "A line a question and scale: cells, their time one after the other, and with so many at a time; the latter is left out for a scale that needs a GPU where there is none."
     out = [f"  {'':4}{'scale':8}{'cells':>7}{'one by one':>16}{f'here, {workers} at a time':>22}"]
     for r in rows:
-        here = clock(max(r['seconds'] / workers, r['longest'])) if gpu or r['scale'] in ('smoke', 'laptop') else 'needs a GPU'
+        here = clock(_within(r['seconds'], r['longest'], workers)) if gpu or r['scale'] in ('smoke', 'laptop') else 'needs a GPU'
         out.append(f"  {r['question']:4}{r['scale']:8}{r['cells']:>7,}{clock(r['seconds']):>16}{here:>22}")
     return '\n'.join([*out, '  one by one: on one core at smoke and laptop; on one GPU, T4 class at colab and A100 class at paper'])

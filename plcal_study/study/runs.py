@@ -102,21 +102,26 @@ def plan(
 
 def workers_here() -> int:
     "How many cells to run at a time on this machine: one a GPU, or else one a core."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return len(_gpus()) or cores
+    return len(_gpus()) or _cores()
+
+def _cores() -> int: return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 def _gpus() -> list[str]:
-    "The GPUs that may be used, by number."
+    "The GPUs that may be used, by number or name; as CUDA has it, a number below 0 ends the list."
     said = os.environ.get('CUDA_VISIBLE_DEVICES')
-    if said is not None: return [g for g in said.split(',') if g]
+    if said is not None: return [g for g in re.split(r'(?:^|,)\s*-', said)[0].split(',') if g.strip()]
     return [str(i) for i, _ in enumerate(Path('/proc/driver/nvidia/gpus').glob('*'))]
 
 def wall(
     seconds: Sequence[float], # of each cell
     workers: int,             # cells at a time
 ) -> float:
-    "The least time in which so many workers can be through, in seconds: an equal share each, or the longest cell."
-    return max(sum(seconds) / workers, max(seconds, default=0))
+    "The least time in which so many workers can be through, in seconds: an equal share each, or the longest cell; `ValueError` for no workers."
+    return _within(sum(seconds), max(seconds, default=0), workers)
+
+def _within(together: float, longest: float, workers: int) -> float:
+    if workers < 1: raise ValueError(f"workers must be a whole number from 1, got {workers!r}")
+    return max(together / workers, longest)
 
 # %% ../../nbs/study/40_runs.ipynb #3b2daffb
 FORMAT = 1 # of run.json and of the other small files here
@@ -132,7 +137,11 @@ _AWAY = 'put a whole copy back; or the next run moves its folder aside and does 
 
 def _read_json(path: Path, cure: str = _AWAY) -> dict:
     "What `_write_json` wrote; a `ValueError` says what is wrong with it and what to do."
-    try: said = json.loads(path.read_text())
+    return _parsed(path.read_bytes(), path, cure)
+
+def _parsed(text: bytes, path: str | Path, cure: str) -> dict:
+    "The same, of bytes that lie anywhere."
+    try: said = json.loads(text)
     except ValueError as e: raise _Damaged(f"{path} is damaged or cut short ({e}); {cure}") from None
     if not isinstance(said, dict) or 'format' not in said: raise _Damaged(f"{path} was not written by this package: it has no key 'format'; {cure}")
     if said['format'] != FORMAT:
@@ -141,7 +150,7 @@ def _read_json(path: Path, cure: str = _AWAY) -> dict:
 
 _AGAIN = 'delete it: the next run writes it again'
 
-def _spec(said: dict, path: Path) -> Run:
+def _spec(said: dict, path: str | Path) -> Run:
     "The run of a file; fields it lacks are at their default, as they were when it was written."
     known = {f.name for f in fields(Run)}
     try: spec = dict(said['run'])
@@ -275,6 +284,16 @@ def _end_orphan(note: Path) -> bool:
     with suppress(OSError, AttributeError): os.killpg(pid, signal.SIGKILL)
     return True
 
+def _turn(lock: Path) -> int: # from 1
+    "How many have had a cell, each on a folder of its own: one more than was set aside."
+    n = 1
+    while lock.with_suffix(f'.aside-{n}').exists(): n += 1
+    return n
+
+def _partial(lock: Path) -> Path:
+    "Where an unfinished cell lies: `.<id>.partial`, and after a runner of another machine `.<id>.partial-2`, …"
+    return lock.with_suffix('.partial' if (n := _turn(lock)) == 1 else f'.partial-{n}')
+
 def _stale(lock: Path, watch: _Watch) -> bool:
     "May this lock be taken over? See the rule above."
     if (seen := _look(lock)) is None: return True
@@ -282,7 +301,7 @@ def _stale(lock: Path, watch: _Watch) -> bool:
     if lives is None:
         if watch.get(lock.name, (None,))[0] != seen: watch[lock.name] = (seen, time.monotonic())
         return time.monotonic() - watch[lock.name][1] >= (_PATIENCE if seen[0] else _WRITING)
-    return not lives and not _end_orphan(lock.with_suffix('.partial') / '.worker') # ask again when it is gone
+    return not lives and not _end_orphan(_partial(lock) / '.worker') # ask again when it is gone
 
 # %% ../../nbs/study/40_runs.ipynb #e8651222
 @contextmanager
@@ -308,6 +327,29 @@ def _sign(lock: Path) -> bool:
     return True
 
 # %% ../../nbs/study/40_runs.ipynb #c7286e9a
+def _set_aside(lock: Path) -> None:
+    "Move an unfinished cell out of the way of a worker of another machine, which knows it by its name and may be alive."
+    with suppress(FileNotFoundError): os.rename(_partial(lock), lock.with_suffix(f'.aside-{_turn(lock)}'))
+
+def _begin(lock: Path) -> Path: # the folder
+    "Where a cell is to be filled: what there is of it, a copy of what was set aside, or a new folder."
+    if (partial := _partial(lock)).is_dir(): return partial
+    if (n := _turn(lock)) == 1: partial.mkdir()
+    else:
+        shutil.rmtree(new := lock.with_suffix(f'.copy-{n}'), ignore_errors=True) # of one who died at it
+        shutil.copytree(lock.with_suffix(f'.aside-{n - 1}'), new)
+        os.rename(new, partial)
+    return partial
+
+_OLD = r'\.(aside|copy|partial)(-\d+)?' # what is left of a cell that is finished
+
+def _clear(lock: Path) -> None:
+    "Remove what was set aside of a finished cell, and what workers that had lost it have made since."
+    if _turn(lock) == 1: return
+    for p in list(lock.parent.glob(f'{lock.stem}.*')):
+        if re.fullmatch(_OLD, p.name.removeprefix(lock.stem)): shutil.rmtree(p, ignore_errors=True)
+
+# %% ../../nbs/study/40_runs.ipynb #d1d16e1f
 def _claim(lock: Path, watch: _Watch) -> bool:
     "Make the lock, or take over a stale one; False when a living one has it."
     with _guard(lock.parent):
@@ -321,6 +363,7 @@ def _claim(lock: Path, watch: _Watch) -> bool:
             if (_look(aside) or ('',))[0] != before[0]: # somebody else took it over in this moment: it is theirs
                 os.rename(aside, lock)
                 return False
+            if _holder(before[0]) is None: _set_aside(lock)
             aside.unlink()
         return _sign(lock)
 
@@ -333,19 +376,25 @@ def _free(lock: Path) -> None:
 
 # %% ../../nbs/study/40_runs.ipynb #8c06c327
 @contextmanager
-def _beating(lock: Path) -> Iterator[None]:
-    "Within, a lock that is ours shows a sign of life again and again; at the end it is given back."
+def _again(do: Callable[[], object], every: float) -> Iterator[None]:
+    "Within, something is done every so many seconds, by a thread that waits for nothing else; a fault of the disk is for the next time."
     end = threading.Event()
     def beat() -> None:
-        while not end.wait(_BEAT):
-            with suppress(OSError): os.utime(lock)
+        while not end.wait(every):
+            with suppress(OSError): do()
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try: yield
     finally:
         end.set()
-        thread.join()
-        _free(lock)
+        thread.join(2)
+
+@contextmanager
+def _beating(lock: Path) -> Iterator[None]:
+    "Within, a lock that is ours shows a sign of life again and again; at the end it is given back."
+    try:
+        with _again(lambda: os.utime(lock), _BEAT): yield
+    finally: _free(lock)
 
 # %% ../../nbs/study/40_runs.ipynb #1f8d62fe
 _THREADS = ('OMP', 'MKL', 'OPENBLAS', 'NUMEXPR', 'RAYON')
@@ -434,7 +483,7 @@ def _serve() -> None:
 class _Worker:
     "A worker seen from the runner."
     def __init__(self, k: int, log: Path):
-        self.at = '' # the cell
+        self.at, self.mutex = '', threading.Lock() # the cell; its number is its own while this is held and it was not waited for
         start = f'import sys; sys.path[:] = {sys.path!r}; from plcal_study.study.runs import _serve; _serve()'
         with open(log, 'ab') as err:
             self.p = subprocess.Popen([sys.executable, '-c', start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=_environment(k), start_new_session=True)
@@ -447,7 +496,7 @@ class _Worker:
             pickle.dump((work, asdict(run), str(folder)), self.pipe(self.p.stdin)); self.pipe(self.p.stdin).flush()
             return pickle.load(self.pipe(self.p.stdout))
         except (EOFError, OSError, pickle.UnpicklingError):
-            with suppress(subprocess.TimeoutExpired): self.p.wait(5)
+            self.wait(5)
             self.end(0)
             self.close()
             code = self.p.returncode
@@ -461,8 +510,24 @@ class _Worker:
         return p
 
     def signal(self, n: int) -> None:
-        "To the worker and all that it started."
+        "To the worker and all that it started; to nobody once it is gone, as its number may be another's then."
+        with self.mutex:
+            if self.p.returncode is None: self._tell(n)
+
+    def _tell(self, n: int) -> None:
         with suppress(ProcessLookupError, PermissionError): os.killpg(self.p.pid, n) if hasattr(os, 'killpg') else self.p.kill()
+
+    def gone(self) -> bool:
+        "Has it ended? What it had started is ended then, once, before the system may give its number to another."
+        with self.mutex:
+            if self.p.returncode is None and (os.waitid(os.P_PID, self.p.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if hasattr(os, 'waitid') else self.p.poll() is not None):
+                self._tell(getattr(signal, 'SIGKILL', signal.SIGTERM))
+                self.p.wait()
+            return self.p.returncode is not None
+
+    def wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.gone() and time.monotonic() < end: time.sleep(.01)
 
     def close(self) -> None:
         "Its pipes, once nobody reads them."
@@ -472,8 +537,9 @@ class _Worker:
     def end(self, wait: float) -> None:
         "Let it go; kill it when it has not gone in `wait` seconds."
         self.signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired): self.p.wait(wait)
-        self.signal(getattr(signal, 'SIGKILL', signal.SIGTERM)); self.p.wait()
+        self.wait(wait)
+        self.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
+        self.wait(math.inf)
 
 # %% ../../nbs/study/40_runs.ipynb #6aea7ddc
 @dataclass(frozen=True)
@@ -521,8 +587,9 @@ class _Grid:
     watch: _Watch = field(default_factory=dict)             # of locks of other machines
     moved: list[str] = field(default_factory=list)          # names of folders that were quarantined
     lost: set[str] = field(default_factory=set)             # cells that another runner took over from us
+    places: dict[str, Path] = field(default_factory=dict)   # where each was begun by us: stays so when another takes it over
 
-    def partial(self, i: str) -> Path: return self.folder / f'.{i}.partial'
+    def partial(self, i: str) -> Path: return self.places.get(i) or _partial(self.lock(i))
     def lock(self, i: str) -> Path: return self.folder / f'.{i}.lock'
 
     def take(self) -> tuple[str, Run] | None:
@@ -564,6 +631,7 @@ def _name(grid: _Grid, i: str, seconds: float) -> None:
         os.rename(grid.partial(i), grid.folder / i)
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
         grid.done[i] = seconds
+        _clear(grid.lock(i))
 
 def _whole(partial: Path, i: str) -> float | None: # seconds, or None if it is not whole
     "A cell that was whole when its runner died, and lacks nothing but its name."
@@ -580,12 +648,16 @@ def _whole(partial: Path, i: str) -> float | None: # seconds, or None if it is n
 # %% ../../nbs/study/40_runs.ipynb #e461fea8
 def _cell(grid: _Grid, k: int, i: str, run: Run) -> None:
     "One cell, by worker `k`."
-    (partial := grid.partial(i)).mkdir(exist_ok=True)
+    partial = _begin(grid.lock(i))
+    grid.running[i] = grid.running[i][0], _spent(partial)
+    grid.places[i] = partial
     if (known := _whole(partial, i)) is not None: return _name(grid, i, known)
+    if k in grid.workers and grid.workers[k].gone(): grid.workers.pop(k).close() # it has died between two cells, and this one is not to blame
     if k not in grid.workers: grid.workers[k] = _Worker(k, partial / 'log.txt')
     pid = grid.workers[k].p.pid
     (partial / '.worker').write_text(json.dumps(dict(pid=pid, born=_born(pid)) | _here()))
-    if grid.ended.is_set(): return
+    if not _mine(grid.lock(i)): grid.lost.add(i) # taken over while it was begun
+    if grid.ended.is_set() or i in grid.lost: return
     state, *what = grid.workers[k].do(grid.work, run, partial)
     began, before = grid.running[i]
     if not _mine(grid.lock(i)): grid.lost.add(i) # we were away, and another runner took it over
@@ -620,6 +692,7 @@ def _drive(grid: _Grid, k: int) -> None:
             finally:
                 _free(grid.lock(cell[0]))
                 grid.running.pop(cell[0], None)
+                grid.places.pop(cell[0], None)
                 if cell[0] in grid.lost: _give_back(grid, *cell)
     except BaseException as e:
         grid.error.append(e)
@@ -658,13 +731,16 @@ class _Line:
         if self.on and self.tty: print('\r\x1b[K', end='', file=sys.stderr, flush=True)
 
 # %% ../../nbs/study/40_runs.ipynb #206a876e
-def _live(grid: _Grid, now: float) -> None:
+def _live(grid: _Grid) -> None:
     "A sign of life for every cell at work; a cell whose lock was taken over, while we were away, is let go."
     for i, (began, before) in list(grid.running.items()):
         if _mine(grid.lock(i)):
             with suppress(OSError): os.utime(grid.lock(i))
-            with grid.naming:
-                if i not in grid.done: _keep(grid.partial(i), before + now - began)
+            if not grid.naming.acquire(blocking=False): continue # a cell gets its name, and waits for others; we do not
+            try:
+                if i in grid.places and i not in grid.done: _keep(grid.places[i], before + time.monotonic() - began)
+            except KeyError: pass # it has ended in this moment
+            finally: grid.naming.release()
         elif i in grid.running and i not in grid.lost:
             grid.lost.add(i)
             grid.said.append(f'{i} was taken over by another runner, as nothing was heard of this one; it is left to that one')
@@ -672,20 +748,19 @@ def _live(grid: _Grid, now: float) -> None:
                 if w.at == i: w.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
 
 def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None:
-    "Until all is done: the progress line, signs of life, and an eye on workers that are gone."
-    line, beat = _Line(progress), time.monotonic()
+    "Until all is done: the progress line; it may wait for a terminal, and nobody waits for it."
+    line = _Line(progress)
     try:
         while any(t.is_alive() for t in threads) and not grid.ended.is_set():
-            for w in list(grid.workers.values()):
-                if w.p.poll() is not None: w.signal(signal.SIGTERM) # what it started goes too, so that its pipe closes
             line.show(_line(grid, len(threads)), [grid.said.pop(0) for _ in list(grid.said)])
-            if time.monotonic() - beat > _BEAT:
-                beat = time.monotonic()
-                _live(grid, beat)
             grid.ended.wait(.1)
     finally:
         line.show('', grid.said)
         line.end()
+
+def _bury(grid: _Grid) -> None:
+    "An eye on workers that are gone: what they started goes too, so that their pipes close."
+    for w in list(grid.workers.values()): w.gone()
 
 def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     "End: workers first, then the threads that drive them; what is unfinished stays, for the next time."
@@ -693,7 +768,7 @@ def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     for w in list(grid.workers.values()): w.signal(signal.SIGTERM)
     with grid.naming:
         for i, (began, before) in list(grid.running.items()):
-            if i not in grid.done: _keep(grid.partial(i), before + time.monotonic() - began)
+            if i in grid.places and i not in grid.done: _keep(grid.places[i], before + time.monotonic() - began)
     for w in list(grid.workers.values()): w.end(1 / len(grid.workers))
     for t in threads: t.join(2)
     if any(t.is_alive() for t in threads): return # one still reads
@@ -725,7 +800,7 @@ def run_grid(
     threads = [threading.Thread(target=_drive, args=(grid, k), daemon=True) for k in range(min(workers, len(grid.left)))]
     try:
         for t in threads: t.start()
-        _watch(grid, threads, progress)
+        with _again(lambda: _live(grid), _BEAT), _again(lambda: _bury(grid), .1): _watch(grid, threads, progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f'interrupted; {len(grid.done) + len(grid.skipped)} of {len(runs)} cells are finished, and the others go on where they are when you run the same command again') from None
     finally: _release(grid, threads)
@@ -743,6 +818,7 @@ def _settle(grid: _Grid, runs: Sequence[Run]) -> None:
     with _guard(grid.folder) as alone:
         for p in grid.folder.glob('.*.*') if alone else (): # all who write such files are here one at a time
             if re.fullmatch(r'\..*\.json\.[a-z0-9_]{8}|\.[0-9a-f]{12}\.\d+-\d+', p.name): p.unlink(missing_ok=True)
+            elif p.name[1:13] in grid.skipped and re.fullmatch(_OLD, p.name[13:]): shutil.rmtree(p, ignore_errors=True)
         _note(runs, grid.folder)
     for i in grid.skipped:
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
@@ -756,7 +832,7 @@ def _quarantine(grid: _Grid, i: str) -> None:
             return # it was done again in the meantime
         except FileNotFoundError: return
         except _Damaged as e: reason = str(e)
-        to = grid.folder / f"quarantined-{i}-{1 + len(list(grid.folder.glob(f'quarantined-{i}-*')))}"
+        to = grid.folder / f"quarantined-{i}-{1 + max([int(n) for p in grid.folder.glob(f'quarantined-{i}-*') if (n := p.name.rpartition('-')[2]).isdecimal()], default=0)}"
         os.rename(grid.folder / i, to)
         with suppress(OSError): _write_json(to / 'quarantine.json', id=i, reason=reason)
     grid.moved.append(to.name)
@@ -794,7 +870,7 @@ def status(
     import pandas as pd
     if not (folder := Path(out) / 'runs').is_dir(): raise FileNotFoundError(f"nothing was run in {out}: there is no {folder}; `plcal run` makes it, or name another --out")
     known = {run_id(r): r for p in sorted(folder.glob('grid-*.json')) for said in [_read_json(p, _AGAIN)] for s in said['runs'] for r in [_spec(dict(said, run=s), p)]}
-    ids = list(known) + sorted({m[1] for p in folder.iterdir() if (m := re.fullmatch(r'\.?([0-9a-f]{12})(|\.partial|\.failed\.json)', p.name))} - set(known))
+    ids = list(known) + sorted({m[1] for p in folder.iterdir() if (m := re.fullmatch(r'\.?([0-9a-f]{12})(|\.partial(?:-\d+)?|\.aside-\d+|\.failed\.json)', p.name))} - set(known))
     rows = []
     for i in ids:
         run, state, seconds, error = _state(folder, i)
@@ -814,7 +890,7 @@ def _aside(folder: Path, i: str) -> list[str]:
 
 def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
     "Run if it is known, state, seconds and error of one cell."
-    partial, failed = folder / f'.{i}.partial', folder / f'{i}.failed.json'
+    partial, failed = _partial(folder / f'.{i}.lock'), folder / f'{i}.failed.json'
     if (folder / i).exists():
         try: run, seconds = read_cell(folder / i)
         except ValueError as e: return None, 'damaged', 0., str(e)
@@ -824,4 +900,4 @@ def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
         try: said = _read_json(failed, _AGAIN)
         except ValueError as e: return None, 'failed', _spent(partial), str(e)
         return _spec(said, failed), 'failed', float(said.get('seconds', 0)), f"{said.get('error')}: {said.get('message')}"
-    return None, 'partial' if partial.exists() else 'waiting', _spent(partial), ''
+    return None, 'partial' if partial.exists() or _turn(folder / f'.{i}.lock') > 1 else 'waiting', _spent(partial), ''

@@ -4,11 +4,12 @@
 
 # %% ../../nbs/study/40a_shards.ipynb #ba12087d
 from __future__ import annotations
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-import heapq, json, os, re, tempfile
-from .runs import Run, _guard, _note, _one, _read_json, _spec, read_cell, run_id
+import heapq, os, re, secrets, shutil
+from .runs import _AGAIN, Run, _beating, _claim, _free, _guard, _note, _one, _parsed, _read_json, _spec, read_cell, run_id
 
 # %% auto #0
 __all__ = ['shard_of', 'shard', 'files_at', 'Gathered', 'gather']
@@ -53,18 +54,32 @@ class Gathered(NamedTuple):
     there: tuple[str, ...]  # that were there already, and are the same
     refused: dict[str, str] # place -> why: damaged, or another result than the one that is there
 
-def _bring(fs, place: str, folder: Path, i: str) -> str: # 'came', 'there', or why not
-    "One finished cell."
-    with tempfile.TemporaryDirectory(dir=folder, prefix='.gather-') as tmp:
-        fs.get(f'{place}/', f'{Path(tmp, i)}/', recursive=True)
-        try: read_cell(Path(tmp, i), deep=True)
-        except ValueError as e: return str(e).replace(str(Path(tmp, i)), place)
-        with _guard(folder):
-            if not (folder / i).exists():
-                os.rename(Path(tmp, i), folder / i)
-                return 'came'
-        a, b = (_read_json(p / 'run.json').get('files') for p in (Path(tmp, i), folder / i))
-        return 'there' if a == b else f'{place} holds another result than {folder / i}; the one that was there is kept'
+@contextmanager
+def _on_the_way(folder: Path) -> Iterator[Path]:
+    "A folder for cells that are being copied, with a lock as a cell has it; those whose gatherer was killed are removed."
+    for old in {p.with_suffix('') for p in folder.glob('.gather-*')}:
+        if _claim(lock := old.with_suffix('.lock'), {}):
+            shutil.rmtree(old, ignore_errors=True)
+            _free(lock)
+    own = folder / f'.gather-{secrets.token_hex(6)}'
+    if not _claim(lock := own.with_suffix('.lock'), {}): raise RuntimeError(f'{lock} is taken') # of 2^48 names
+    with _beating(lock):
+        own.mkdir()
+        try: yield own
+        finally: shutil.rmtree(own, ignore_errors=True)
+
+def _bring(fs, place: str, folder: Path, i: str, tmp: Path) -> str: # 'came', 'there', or why not
+    "One finished cell, by way of `tmp`."
+    shutil.rmtree(tmp / i, ignore_errors=True) # the same cell of another source
+    fs.get(f'{place}/', f'{tmp / i}/', recursive=True)
+    try: read_cell(tmp / i, deep=True)
+    except ValueError as e: return str(e).replace(str(tmp / i), place)
+    with _guard(folder):
+        if not (folder / i).exists():
+            os.rename(tmp / i, folder / i)
+            return 'came'
+    a, b = (_read_json(p / 'run.json').get('files') for p in (tmp / i, folder / i))
+    return 'there' if a == b else f'{place} holds another result than {folder / i}; the one that was there is kept'
 
 # %% ../../nbs/study/40a_shards.ipynb #3280e49c
 def gather(
@@ -80,13 +95,16 @@ def gather(
         if not fs.isdir(f'{path}/runs'): raise FileNotFoundError(f"{source} holds no results: there is no folder 'runs' in it; name what was given to --out")
         cells += [(fs, p) for p in sorted(fs.ls(f'{path}/runs', detail=False)) if re.fullmatch('[0-9a-f]{12}', p.rstrip('/').rsplit('/', 1)[1]) and fs.exists(f"{p.rstrip('/')}/run.json")]
         _note_all([(p, fs.cat_file(p)) for p in fs.glob(f'{path}/runs/grid-*.json')], folder)
-    for fs, place in cells: found[place] = _bring(fs, place.rstrip('/'), folder, place.rstrip('/').rsplit('/', 1)[1])
+    with _on_the_way(folder) as tmp:
+        for fs, place in cells: found[place] = _bring(fs, place.rstrip('/'), folder, place.rstrip('/').rsplit('/', 1)[1], tmp)
     by = {what: tuple(p.rstrip('/').rsplit('/', 1)[1] for p, w in found.items() if w == what) for what in ('came', 'there')}
     return Gathered(by['came'], by['there'], {p: w for p, w in found.items() if w not in by})
 
 def _note_all(lists: Sequence[tuple[str, bytes]], folder: Path) -> None:
     "Join lists of cells to those that are known."
-    known: dict[str, Run] = {}
-    for name, text in [*((str(p), p.read_bytes()) for p in folder.glob('grid-*.json')), *lists]:
-        for r in (_spec(dict(run=s), Path(name)) for s in json.loads(text).get('runs', [])): known[run_id(r)] = r
-    with _guard(folder): _note(list(known.values()), folder)
+    with _guard(folder): # what is read is what is written over
+        known: dict[str, Run] = {}
+        for name, text in [*((str(p), p.read_bytes()) for p in folder.glob('grid-*.json')), *lists]:
+            said = _parsed(text, name, _AGAIN)
+            known |= {run_id(r): r for s in said.get('runs', []) for r in [_spec(said | dict(run=s), name)]}
+        _note(list(known.values()), folder)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-import hashlib, json, math, os, re, sys, threading, time
-from .runs import read_cell
+import hashlib, json, math, re, sys, threading, time
+from .runs import _PATIENCE, _beating, _claim, _Watch, read_cell
 if TYPE_CHECKING: import pandas as pd
 
 # %% auto #0
@@ -105,6 +105,21 @@ def open_tracker(
     except Exception as e: raise ValueError(f"{target} cannot be opened ({type(e).__name__}: {e}); set {name} up, or leave --track out") from e
 
 # %% ../../nbs/study/58_tracking.ipynb #2752eb06
+_sending = threading.local()
+
+class _Hush:
+    "Standard output without what a thread prints while it sends: the chatter of trackers."
+    def __init__(self, out: Any): self.out = out
+    def __getattr__(self, name: str) -> Any: return getattr(self.out, name)
+    def write(self, text: str) -> int: return len(text) if getattr(_sending, 'now', False) else self.out.write(text)
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    "Within, a thread that sends is not heard, and the others are; entered by the main thread, so that it ends in order."
+    hush: Any = _Hush(sys.stdout)
+    with redirect_stdout(hush): yield
+
+# %% ../../nbs/study/58_tracking.ipynb #b155bb97
 @dataclass
 class Tracker:
     "A tracker, and what it has been sent of a folder of runs."
@@ -113,31 +128,36 @@ class Tracker:
     send: Send   # from `open_tracker`
     failed: str = ''                              # why it was given up, in words
     sent: list[str] = field(default_factory=list) # by this runner
+    watch: _Watch = field(default_factory=dict)   # of runners of other machines that send
 
-    def once(self, key: str, name: str, config: Callable[[], Mapping], rows: Callable[[], Rows]) -> None:
+    def once(self, key: str, name: str, config: Callable[[], Mapping], rows: Callable[[], Rows]) -> bool: # False: another runner is at it
         "Send one run, unless it was sent; the first failure is said, and then no more is sent."
-        if self.failed: return
+        if self.failed: return True
         mark = self.out / 'tracked' / re.sub(r'[^\w.-]', '_', self.target) / key
         try:
             mark.parent.mkdir(parents=True, exist_ok=True)
-            try: mark.touch(exist_ok=False)
-            except FileExistsError: return
-            with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere): self.send(name, config(), rows())
-            self.sent.append(key)
-        except BaseException as e:
-            mark.unlink(missing_ok=True)
-            if not isinstance(e, Exception): raise
+            if mark.exists(): return True
+            if not _claim(lock := mark.with_name(f'{key}.sending'), self.watch): return False
+            with _beating(lock):
+                if mark.exists(): return True # by another, in this moment
+                _sending.now = True
+                try: self.send(name, config(), rows())
+                finally: _sending.now = False
+                mark.touch()
+                self.sent.append(key)
+        except Exception as e:
             self.failed = f'{type(e).__name__}: {e}'
             print(f'plcal: {self.target} failed ({self.failed}); the run goes on without it, and the same command sends what is left', file=sys.stderr)
+        return True
 
-    def cell(self, folder: Path) -> None:
+    def cell(self, folder: Path) -> bool: # as of `once`
         "A finished cell."
-        self.once(folder.name, folder.name, lambda: asdict(read_cell(folder)[0]), lambda: numbers_of(folder))
+        return self.once(folder.name, folder.name, lambda: asdict(read_cell(folder)[0]), lambda: numbers_of(folder))
 
     def verdicts(self, name: str, table: pd.DataFrame) -> None:
         "The verdicts of a question, again only when they have changed."
         key = f"{name}-{hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:12]}"
-        self.once(key, f'{name}-verdicts', lambda: dict(zip(table.claim, table.verdict, strict=True)),
+        with _hushed(): self.once(key, f'{name}-verdicts', lambda: dict(zip(table.claim, table.verdict, strict=True)),
                   lambda: {None: _flat({v['claim']: {k: v[k] for k in ('estimate', 'lo', 'hi', 'p_holm')} for v in table.to_dict('records')})})
 
 # %% ../../nbs/study/58_tracking.ipynb #2dc6b49e
@@ -148,21 +168,22 @@ def following(
     every: float = 2.,   # seconds between two looks
 ) -> Iterator[None]:
     "Within, every cell that is finished is sent; at the end, those that are left; after an interruption, no more."
-    stop = threading.Event()
+    stop, runs = threading.Event(), tracker.out / 'runs'
     def follow() -> None:
-        left = set(ids)
+        left, end = set(ids), math.inf
         while left and not tracker.failed:
             last = stop.is_set()
-            for i in [i for i in sorted(left) if (tracker.out / 'runs' / i).is_dir()]:
-                tracker.cell(tracker.out / 'runs' / i)
-                left.discard(i)
-            if last: return
-            stop.wait(every)
+            there = {i for i in sorted(left) if (runs / i).is_dir()}
+            left -= (settled := {i for i in sorted(there) if tracker.cell(runs / i)})
+            if last and (there == settled or time.monotonic() > (end := min(end, time.monotonic() + _PATIENCE + 2 * every))): return
+            if last and not there == settled: time.sleep(min(every, .5)) # a runner of another machine that died at it is waited for as long as for a lock
+            else: stop.wait(every)
     thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try: yield
-    except BaseException:
-        tracker.failed = tracker.failed or 'interrupted'
-        stop.set(); thread.join(1)
-        raise
-    stop.set(); thread.join()
+    with _hushed():
+        thread.start()
+        try: yield
+        except BaseException:
+            tracker.failed = tracker.failed or 'interrupted'
+            stop.set(); thread.join(1)
+            raise
+        stop.set(); thread.join()

@@ -28,7 +28,8 @@ def test_a_full_disk_loses_nothing(small_disk, undisturbed, free): # noqa: F811
     ballast.write_bytes(bytes(1024 * (1024 - free)))
     code, _, err = told(start(out))
     assert code == 1 and 'No space left on device' in err
-    if 'WorkerDied' not in err and 'failed: ' not in err: one_line(err, 'No space left on device; what is finished is whole and kept: make room on the disk')
+    assert 'WorkerDied' not in err and 'failed: ' not in err, 'that a cell failed is no use where it cannot be written down: the runner ends'
+    one_line(err, 'No space left on device; what is finished is whole and kept: make room on the disk')
     before = lives_on(out)
     ballast.unlink()
     remount(small_disk, 'size=8m')
@@ -53,7 +54,8 @@ def test_a_folder_that_may_not_be_written_is_named_before_anything_starts(small_
     assert code == 1
     one_line(err, 'Read-only file system; what is finished is whole and kept: make the folder writable, or give another --out')
 
-def test_a_folder_that_is_closed_in_the_middle(small_disk, undisturbed): # noqa: F811
+def test_a_folder_that_is_closed_in_the_middle(small_disk, undisturbed, monkeypatch): # noqa: F811
+    monkeypatch.setenv('FAULTY_PAUSE', '.1') # long enough for the folder to be closed before all is done
     p, end = start(small_disk), time.monotonic() + 60
     while not list(Path(small_disk).glob('runs/.*.partial/checkpoint')):
         time.sleep(.02)
@@ -61,6 +63,7 @@ def test_a_folder_that_is_closed_in_the_middle(small_disk, undisturbed): # noqa:
     subprocess.run(['mount', '-o', 'remount,ro', small_disk]) # refused, and tried again, while a file is open to be written
     while subprocess.run(['mount', '-o', 'remount,ro', small_disk], capture_output=True).returncode and p.poll() is None: time.sleep(.001)
     code, _, err = told(p)
-    if code: assert 'Read-only file system' in err
+    monkeypatch.undo()
+    assert code == 1 and len(done(small_disk)) < 6 and 'Read-only file system' in err, err
     remount(small_disk, 'rw')
     at_the_end(small_disk, undisturbed)
