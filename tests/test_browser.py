@@ -250,10 +250,11 @@ def test_without_javascript_the_words_and_figures_stand(browser, site):
 
 
 # ---- the tables ------------------------------------------------------------------------------------------------------
-def test_the_filter_of_verdicts_gives_the_counts_of_the_records(tab, site):
+@pytest.mark.parametrize('page', ['index.html', 'verdicts.html'])
+def test_the_filter_of_verdicts_gives_the_counts_of_the_records(tab, site, page):
     v = pages.read_verdicts()
-    tab.goto(f'{site}verdicts.html')
-    rows, count = tab.locator('article table tbody tr:visible'), tab.locator('.plcal-count')
+    tab.goto(f'{site}{page}')
+    rows, count = tab.locator('.plcal-verdicts tbody tr:visible'), tab.locator('.plcal-count')
     assert rows.count() == len(v) and count.inner_text().startswith(f'{len(v)} of {len(v)} claims')
     tab.select_option('#verdicts-verdict', 'undecided')
     assert rows.count() == (v.verdict == 'undecided').sum()

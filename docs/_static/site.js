@@ -31,10 +31,10 @@
   const boxes = () => document.querySelectorAll('.bd-article :is(.cell_output, .pst-scrollable-table-container, div.math, pre, .output.text_html)');
   const reachable = () => {
     for (const box of boxes()) {
-      const scrolls = box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+      const wide = box.scrollWidth > box.clientWidth + 1, scrolls = (wide || box.scrollHeight > box.clientHeight + 1) && /auto|scroll/.test(getComputedStyle(box).overflowX);
       if (scrolls && !box.hasAttribute('tabindex')) {
         const ours = { tabindex: '0' };
-        if (!box.hasAttribute('role') && box.tagName !== 'PRE') Object.assign(ours, { role: 'group' }, box.hasAttribute('aria-label') ? {} : { 'aria-label': 'wider than the page: scrolls sideways' });
+        if (!box.hasAttribute('role') && box.tagName !== 'PRE') Object.assign(ours, { role: 'group' }, box.hasAttribute('aria-label') ? {} : { 'aria-label': wide ? 'wider than the page: scrolls sideways' : 'higher than its place: scrolls down' });
         for (const [a, v] of Object.entries(ours)) box.setAttribute(a, v);
         box.dataset.scrolls = Object.keys(ours).join(' ');
       } else if (!scrolls && 'scrolls' in box.dataset) {
@@ -76,7 +76,9 @@
     bar.addEventListener('change', () => apply(true));
     bar.addEventListener('submit', e => e.preventDefault());
     clear.addEventListener('click', () => { for (const s of Object.values(selects)) s.value = ''; apply(true); Object.values(selects)[0].focus(); });
-    (table.closest('.pst-scrollable-table-container') ?? table).before(bar, said);
+    const box = table.closest('.pst-scrollable-table-container') ?? table;
+    box.classList.add('plcal-verdicts');
+    box.before(bar, said);
     apply(false);
   };
 
