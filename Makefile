@@ -23,7 +23,7 @@ test: $(VENV)/ready
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/nbdev_test --n_workers 2
 	$(MAKE) --no-print-directory site
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 site: $(VENV)/ready
 	$(BIN)/sphinx-build -W --keep-going -q -c docs -d _docs/doctrees nbs _docs/html
