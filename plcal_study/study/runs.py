@@ -100,6 +100,7 @@ def plan(
         seen[row['id']] = i
     return pd.DataFrame(rows)
 
+# %% ../../nbs/study/40_runs.ipynb #98de8c25
 def workers_here() -> int:
     "How many cells to run at a time on this machine: one a GPU, or else one a core."
     return len(_gpus()) or _cores()
@@ -480,13 +481,45 @@ def _serve() -> None:
     os._exit(0) # a thread is still at stdin: there is nothing to wait for
 
 # %% ../../nbs/study/40_runs.ipynb #674bc37b
-class _Worker:
+class _Process:
+    "A process seen from the one that started it, in a session of its own; its number is its own while the mutex is held and it was not waited for."
+    def __init__(self, p: subprocess.Popen): self.p, self.mutex = p, threading.Lock()
+
+    def signal(self, n: int) -> None:
+        "To the worker and all that it started; to nobody once it is gone, as its number may be another's then."
+        with self.mutex:
+            if self.p.returncode is None: self._tell(n)
+
+    def _tell(self, n: int) -> None:
+        with suppress(ProcessLookupError, PermissionError): os.killpg(self.p.pid, n) if hasattr(os, 'killpg') else self.p.kill()
+
+    def gone(self) -> bool:
+        "Has it ended? What it had started is ended then, once, before the system may give its number to another."
+        with self.mutex:
+            if self.p.returncode is None and (os.waitid(os.P_PID, self.p.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if hasattr(os, 'waitid') else self.p.poll() is not None):
+                self._tell(getattr(signal, 'SIGKILL', signal.SIGTERM))
+                self.p.wait()
+            return self.p.returncode is not None
+
+    def wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.gone() and time.monotonic() < end: time.sleep(.01)
+
+    def end(self, wait: float) -> None:
+        "Let it go; kill it when it has not gone in `wait` seconds."
+        self.signal(signal.SIGTERM)
+        self.wait(wait)
+        self.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
+        self.wait(math.inf)
+
+# %% ../../nbs/study/40_runs.ipynb #260857d3
+class _Worker(_Process):
     "A worker seen from the runner."
     def __init__(self, k: int, log: Path):
-        self.at, self.mutex = '', threading.Lock() # the cell; its number is its own while this is held and it was not waited for
+        self.at = '' # the cell
         start = f'import sys; sys.path[:] = {sys.path!r}; from plcal_study.study.runs import _serve; _serve()'
         with open(log, 'ab') as err:
-            self.p = subprocess.Popen([sys.executable, '-c', start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=_environment(k), start_new_session=True)
+            super().__init__(subprocess.Popen([sys.executable, '-c', start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=_environment(k), start_new_session=True))
 
     def do(self, work: bytes, run: Run, folder: Path) -> tuple:
         "One cell; a worker that dies of it is an answer too."
@@ -509,37 +542,10 @@ class _Worker:
         assert p is not None
         return p
 
-    def signal(self, n: int) -> None:
-        "To the worker and all that it started; to nobody once it is gone, as its number may be another's then."
-        with self.mutex:
-            if self.p.returncode is None: self._tell(n)
-
-    def _tell(self, n: int) -> None:
-        with suppress(ProcessLookupError, PermissionError): os.killpg(self.p.pid, n) if hasattr(os, 'killpg') else self.p.kill()
-
-    def gone(self) -> bool:
-        "Has it ended? What it had started is ended then, once, before the system may give its number to another."
-        with self.mutex:
-            if self.p.returncode is None and (os.waitid(os.P_PID, self.p.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if hasattr(os, 'waitid') else self.p.poll() is not None):
-                self._tell(getattr(signal, 'SIGKILL', signal.SIGTERM))
-                self.p.wait()
-            return self.p.returncode is not None
-
-    def wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self.gone() and time.monotonic() < end: time.sleep(.01)
-
     def close(self) -> None:
         "Its pipes, once nobody reads them."
         for p in self.p.stdin, self.p.stdout:
             with suppress(OSError): self.pipe(p).close()
-
-    def end(self, wait: float) -> None:
-        "Let it go; kill it when it has not gone in `wait` seconds."
-        self.signal(signal.SIGTERM)
-        self.wait(wait)
-        self.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
-        self.wait(math.inf)
 
 # %% ../../nbs/study/40_runs.ipynb #6aea7ddc
 @dataclass(frozen=True)
