@@ -29,6 +29,28 @@ def dist(tmp_path_factory):
     return next(to.glob('*.tar.gz')), next(to.glob('*.whl'))
 
 
+@pytest.fixture(params=['memory', 's3'])
+def bucket(request, monkeypatch):
+    "An empty place that is no folder: its address, its file system and its root. The second speaks to a server as S3 does."
+    pytest.importorskip('fsspec')
+    from plcal_study.study.shards import files_at
+    if request.param == 's3':
+        pytest.importorskip('s3fs', reason='s3fs is not installed; pip install s3fs "moto[server]" to try the protocol of S3')
+        server = pytest.importorskip('moto.server', reason='moto is not installed; pip install s3fs "moto[server]" to try the protocol of S3').ThreadedMotoServer(port=0, verbose=False)
+        server.start()
+        request.addfinalizer(server.stop)
+        for name, value in dict(AWS_ENDPOINT_URL='http://{}:{}'.format(*server.get_host_and_port()), AWS_ACCESS_KEY_ID='any', AWS_SECRET_ACCESS_KEY='any', AWS_DEFAULT_REGION='us-east-1').items():
+            monkeypatch.setenv(name, value)
+    address = f'{request.param}://far/results'
+    fs, root = files_at(address)
+    if request.param == 's3':
+        fs.clear_instance_cache() # one that knows another server
+        fs, root = files_at(address)
+        fs.mkdir('far')
+    yield address, fs, root
+    if fs.exists('far'): fs.rm('far', recursive=True)
+
+
 def pytest_sessionfinish(session):
     "With the data present no test may skip for want of them: a skip that says so fails the run."
     root, reporter = os.environ.get('PLCAL_DATA'), session.config.pluginmanager.get_plugin('terminalreporter')

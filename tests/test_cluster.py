@@ -7,15 +7,9 @@ pytest.importorskip('fsspec')
 import fake_question
 from plcal_study.study import cluster
 from plcal_study.study.runs import Run, run_id
-from plcal_study.study.shards import files_at, gather
+from plcal_study.study.shards import gather
 
 def cell(task, **more): return Run('fake', 'a', task, 'coin', **more)
-
-@pytest.fixture
-def bucket():
-    fs, root = files_at('memory://far/results')
-    yield 'memory://far/results', fs, root
-    if fs.exists('/far'): fs.rm('/far', recursive=True)
 
 def test_a_finished_cell_lies_there_whole_and_is_not_done_again(bucket, tmp_path):
     address, fs, root = bucket
@@ -67,13 +61,14 @@ def test_half_a_copy_does_not_count(bucket, tmp_path):
 
 def test_copies_go_out_while_a_cell_is_at_work(bucket):
     address, fs, root = bucket
-    run, seen = cell('sleep', n_train=2500), []
+    run, seen, ended = cell('sleep', n_train=2500), [], threading.Event()
     def look():
-        for _ in range(100):
+        while not ended.wait(.05):
             seen.extend(c for c in cluster._copies(fs, f'{root}/runs/{run_id(run)}.unfinished') if fs.exists(f'{c}/{cluster._LIST}') and fs.exists(f'{c}/pid'))
-            time.sleep(.05)
     t = threading.Thread(target=look, daemon=True); t.start()
-    assert cluster._far(run, fake_question.work, address, .3) == ('done', '') and len(set(seen)) >= 2
+    assert cluster._far(run, fake_question.work, address, .3) == ('done', '')
+    ended.set(); t.join()
+    assert len(set(seen)) >= 2
 
 def test_a_process_stands_still_while_it_is_copied(tmp_path):
     p = subprocess.Popen([sys.executable, '-c', 'import time\nwhile True: time.sleep(.01)'], start_new_session=True)

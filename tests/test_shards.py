@@ -4,7 +4,7 @@ import pytest
 import fake_question
 from plcal_study.study import runs, shards
 from plcal_study.study.runs import Run, read_cell, run_grid, run_id, status
-from plcal_study.study.shards import files_at, gather, shard, shard_of
+from plcal_study.study.shards import gather, shard, shard_of
 
 def cells(n, task='write'): return [Run('fake', f'part{s % 2}', task, 'coin', seed=s) for s in range(n)]
 def go(grid, out, **more): return run_grid(grid, fake_question.work, out, workers=1, progress=False, **more)
@@ -89,14 +89,12 @@ def test_what_is_there_is_never_replaced(parts, tmp_path):
     assert len(g.came) == 4 and 'holds another result than' in next(iter(g.refused.values())) and inside(tmp_path / 'all' / 'runs' / run_id(grid[0])) == before
     assert read_cell(tmp_path / 'all' / 'runs' / run_id(grid[0]), deep=True)[0] == grid[0]
 
-def test_from_a_bucket(parts, tmp_path):
-    pytest.importorskip('fsspec')
+def test_from_a_bucket(parts, bucket, tmp_path):
     sources, grid = parts
-    fs, root = files_at('memory://bucket/q2/')
+    address, fs, root = bucket
     for s in sources: fs.put(f"{s / 'runs'}/", f'{root}/runs/', recursive=True)
-    g = gather(['memory://bucket/q2'], tmp_path / 'all')
+    g = gather([address], tmp_path / 'all')
     assert len(g.came) == 5 and len(go(grid, tmp_path / 'all').skipped) == 5
-    fs.rm(root, recursive=True)
 
 def test_lists_of_cells_are_joined(tmp_path):
     grid = cells(4)
