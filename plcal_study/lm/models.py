@@ -538,7 +538,7 @@ def load(
     revision: str | None = None,  # branch, tag or, better, commit of the hub; None: main
     n_labels: int | None = None,  # classes, for kind 'classify'
     dtype: torch.dtype | None = None, # of the weights; None: float32, whatever the file has
-    device: str | torch.device | None = None, # None: the CPU
+    device: str | torch.device | Mapping | None = None, # None: the CPU; 'auto': over all GPUs and, where they do not suffice, the memory of the processor; or a map of modules to devices
     seed: int = 0,                # of a new head
 ) -> tuple[Any, Any]:             # model in eval mode, with `model.report`; tokenizer, with a padding token
     "A model and its tokenizer; raises `FileNotFoundError` or `ValueError` if something is missing, unsafe or does not fit."
@@ -547,20 +547,20 @@ def load(
     if Path(source).is_dir(): _check_folder(Path(source))
     elif isinstance(source, Path) or str(source).startswith(('.', '/', '~')): raise FileNotFoundError(f"there is no folder {Path(source).name}")
     source, name = str(source), Path(source).name if Path(source).is_dir() else str(source)
-    safe = dict(revision=revision or 'main', trust_remote_code=False)
+    safe, spread = dict(revision=revision or 'main', trust_remote_code=False), device == 'auto' or isinstance(device, Mapping)
     with _quiet(), _seeded(seed):
         _check_settings(source, revision)
         config = transformers.AutoConfig.from_pretrained(source, **safe, **(dict(num_labels=n_labels) if n_labels else {}))
         try: tokenizer = transformers.AutoTokenizer.from_pretrained(source, **safe)
         except (OSError, ValueError) as error: raise ValueError(f"{name} has no tokenizer that can be read: {error}") from error
         try:
-            with _ALONE: model, info = KINDS[kind].from_pretrained(source, config=config, **safe, use_safetensors=True, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True)
+            with _ALONE: model, info = KINDS[kind].from_pretrained(source, config=config, **safe, use_safetensors=True, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **(dict(device_map=device) if spread else {}))
         except (OSError, SafetensorError) as error: raise ValueError(f"{name} has no weights that can be read as .safetensors, the only format that is read here: {error}") from error
     model.report = _report(model, kind, name, info)
     pad_id = _ensure_pad(tokenizer)
     if model.config.pad_token_id is None: model.config.pad_token_id = pad_id
     _check_fit(model, tokenizer, 1)
-    return model.to(device or 'cpu').eval(), tokenizer
+    return (model if spread else model.to(device or 'cpu')).eval(), tokenizer
 
 # %% ../../nbs/lm/12_models.ipynb #42799710
 def save(
