@@ -532,6 +532,12 @@ def test_two_processes_go_on_as_if_nothing_had_happened(two):
     with pytest.raises(ValueError, match='holds another run: processes was 2 and is 1. Choose another folder'): train(Words(dropout=.4), ODD, PAIR, out / 'again', **PROBED)
 
 
+def test_a_launch_that_shards_is_refused(monkeypatch):
+    from accelerate.utils import DistributedType
+    monkeypatch.setattr(T.Accelerator, 'distributed_type', DistributedType.FSDP)
+    with pytest.raises(ValueError, match='train holds the whole model in every process, and this one was started with FSDP, which shards it'): train(Words(), FIT, CFG)
+
+
 # ---- with models of transformers ------------------------------------------------------------------------------------------
 @cache
 def little_world():

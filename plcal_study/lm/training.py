@@ -546,6 +546,7 @@ def train(
 ) -> History:
     "Train a model; raises `FloatingPointError` if the loss is no finite number, `ValueError` if `out` holds another run or something does not fit."
     acc = Accelerator(mixed_precision='no', kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    if acc.distributed_type in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM'): raise ValueError(f"train holds the whole model in every process, and this one was started with {acc.distributed_type.value}, which shards it; start it with torchrun, or by accelerate launch without that")
     for name, e in {'data': data, **(probes or {})}.items():
         if isinstance(e, Examples): _fits(model, e, name, e is not data)
     rows = model.encode(data) if isinstance(data, Examples) else data
