@@ -641,7 +641,7 @@ class Estimate(NamedTuple):
     questions: int
     tokens: int      # of all prompts and options, before anything is shared; characters / 4 for an endpoint
     seconds: float   # by a trial of two batches; NaN for an endpoint, which is not asked
-    memory: float    # bytes at the peak of the trial, weights included; NaN for an endpoint
+    memory: float    # bytes at the peak of the trial, weights included, on all GPUs together; NaN for an endpoint
 
 def estimate(
     model: str | Path | Scorer | Endpoint, # as for `extract`
@@ -663,9 +663,10 @@ def estimate(
     if mode == 'options': count = count + [sum(map(len, own)) for own in np.split(np.array(models._ids(s.tokenizer, [f' {o}' for own in q.options for o in own]), object), np.cumsum([len(o) for o in q.options])[:-1])]
     order, size = np.concatenate(plan.chunks), max(1, s.batch_tokens // max(1, int(count.max())))
     rows = np.unique(np.r_[order[:size], order[len(order) // 2:len(order) // 2 + size]])
-    if s.device.type == 'cuda': torch.cuda.reset_peak_memory_stats()
+    gpus = range(torch.cuda.device_count()) if s.device.type == 'cuda' else ()
+    for i in gpus: torch.cuda.reset_peak_memory_stats(i)
     _read(plan, rows[:1]) # what is done once: the tokens that say a letter
     begun = time.perf_counter()
     _read(plan, rows)
     rate = (time.perf_counter() - begun) / count[rows].sum()
-    return Estimate(len(q), int(count.sum()), float(rate * count.sum()), float(torch.cuda.max_memory_allocated() if s.device.type == 'cuda' else peak_memory()))
+    return Estimate(len(q), int(count.sum()), float(rate * count.sum()), float(sum(map(torch.cuda.max_memory_allocated, gpus)) if gpus else peak_memory()))
