@@ -461,9 +461,9 @@ TWO = """
     from test_training import *
     out, rank, found, seen, told = {out!r}, int(os.environ['RANK']), {{}}, [], []
     gradient, keep = T._gradient, T._keep
-    def watched(net, batches, weight, *rest):
-        seen.append([' '.join(str(w) for w in row.tolist() if w) for b in batches for row in b['input_ids']] if weight else [])
-        return gradient(net, batches, weight, *rest)
+    def watched(net, batches, weights, *rest):
+        seen.append([' '.join(str(w) for w in row.tolist() if w) for b, x in zip(batches, weights) if x for row in b['input_ids']])
+        return gradient(net, batches, weights, *rest)
     def stops(r):
         keep(r)
         if r.step == 10: raise KeyboardInterrupt
@@ -479,6 +479,14 @@ TWO = """
     with pytest.raises(KeyboardInterrupt): trained('again', Words(dropout=.4), **PROBED)
     T._keep = keep
     trained('again', Words(dropout=.4, seed=99), **PROBED)
+    weights = lambda m: np.concatenate([p.full_tensor().detach().double().numpy().ravel() if hasattr(p, 'full_tensor') else p.detach().double().numpy().ravel() for p in m.parameters()])
+    trained('spread', NextWord(), shard=True)
+    trained('spread-probed', Words(), **PROBED, shard=True)
+    T._keep = stops
+    with pytest.raises(KeyboardInterrupt): trained('spread-again', Words(), **PROBED, shard=True)
+    T._keep = keep
+    trained('spread-again', m := Words(seed=99), **PROBED, shard=True)
+    found['held'] = sum(p.to_local().numel() for p in m.parameters())
     np.savez(out + f'/end-{{rank}}.npz', told=told, **found)
     Path(out, f'seen-{{rank}}.json').write_text(json.dumps(seen))
     """
@@ -492,7 +500,7 @@ def two(tmp_path_factory):
     out = tmp_path_factory.mktemp('two')
     (out / 'two.py').write_text(textwrap.dedent(TWO.format(here=str(HERE), out=str(out))))
     e = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0', '--rdzv_backend=c10d', '--rdzv_endpoint=localhost:0', out / 'two.py'],
-                       capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': 'true'})
+                       capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': 'true', 'CUDA_VISIBLE_DEVICES': ''})
     assert e.returncode == 0, e.stderr[-3000:]
     return out, [np.load(out / f'end-{i}.npz') for i in (0, 1)]
 
@@ -532,11 +540,24 @@ def test_two_processes_go_on_as_if_nothing_had_happened(two):
     with pytest.raises(ValueError, match='holds another run: processes was 2 and is 1. Choose another folder'): train(Words(dropout=.4), ODD, PAIR, out / 'again', **PROBED)
 
 
+def test_a_model_that_is_spread_is_the_whole_one(two):
+    "FSDP: each process holds its half, and losses, weights and probes are those of one process; so are those of a run that was stopped. (How a decoder is saved: `test_cli_extract`.)"
+    out, ends = two
+    held = [int(end['held']) for end in ends]
+    assert sum(held) == len(ends[0]['probed']) and max(held) < .6 * sum(held)
+    for end in ends:
+        for whole, spread in (('words', 'spread'), ('probed', 'spread-probed'), ('probed', 'spread-again')):
+            np.testing.assert_allclose(end[spread], end[whole], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(end[f'{spread}.losses'], end[f'{whole}.losses'], rtol=1e-5)
+    for a in T.read_probes(out / 'spread-again'):
+        b, = (p for p in T.read_probes(out / 'probed') if p.meta['step'] == a.meta['step'])
+        np.testing.assert_allclose(a.logits, b.logits, rtol=0, atol=1e-5)
+    assert len(files(out / 'spread-again')) == 7
+
 def test_a_launch_that_shards_is_refused(monkeypatch):
     from accelerate.utils import DistributedType
     monkeypatch.setattr(T.Accelerator, 'distributed_type', DistributedType.FSDP)
-    with pytest.raises(ValueError, match='train holds the whole model in every process, and this one was started with FSDP, which shards it'): train(Words(), FIT, CFG)
-
+    with pytest.raises(ValueError, match='train spreads a model over processes by itself, with shard=True, and this one was started with FSDP'): train(Words(), FIT, CFG)
 
 # ---- with models of transformers ------------------------------------------------------------------------------------------
 @cache

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import os, re, shutil, tempfile, threading
 import numpy as np
 import torch, transformers
+import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as _hf_logging
 from .examples import Examples, Task
@@ -568,17 +570,22 @@ def save(
     tokenizer,         # None: that of the `Trainable`
     folder: str | Path, # made or replaced
 ) -> Path:             # the folder
-    "Write model and tokenizer in the hub's layout (safetensors), whole or not at all."
+    "Write model and tokenizer in the hub's layout (safetensors), whole or not at all; a model that is spread over processes is saved by all of them together."
     folder = Path(folder)
     inner: Any = model.model if isinstance(model, Trainable) else model
     tokenizer = tokenizer if tokenizer is not None else getattr(model, 'tokenizer', None)
     if tokenizer is None: raise ValueError("a model is saved with its tokenizer, got None")
     if folder.exists() and not (folder / 'config.json').exists() and any(folder.iterdir()): raise ValueError(f"{folder.name} holds other things than a model; choose another folder")
+    whole = None
+    if any(isinstance(p, DTensor) for p in inner.parameters()): # spread over processes: all of them gather it, and the first writes
+        full = ((n, x.full_tensor().cpu() if isinstance(x, DTensor) else x) for n, x in inner.state_dict().items() if n not in inner.all_tied_weights_keys)
+        whole = {n: x for n, x in full if not dist.get_rank()}
+        if not whole: return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
     try:
         with _quiet():
-            inner.save_pretrained(tmp / 'new')
+            inner.save_pretrained(tmp / 'new', state_dict=whole)
             tokenizer.save_pretrained(tmp / 'new')
         if folder.exists(): os.rename(folder, tmp / 'old')
         try: os.rename(tmp / 'new', folder)

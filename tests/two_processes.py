@@ -1,9 +1,10 @@
-"two_extract.py OUT: several processes, started by torchrun, ask a tiny model together; in the end the second is killed in the middle of its share."
+"two_processes.py OUT: started by torchrun, two ask a tiny model together, and train one that is spread over them; in the end the second is killed in the middle of asking."
 import json, os, signal, sys
 from pathlib import Path
 import numpy as np
 from plcal_study.lm import extraction, models, tasks, testbed
 from plcal_study.lm.examples import Examples, Task, take
+from plcal_study.lm.training import Training, train
 from plcal_study.study.cli import main
 
 WORDS = 'the a cat dog house tree sat ran what is in can run . ? : A B C D Question Answer Response True False'.split()
@@ -28,6 +29,14 @@ def prepare(patch=setattr):
     patch(extraction, '_CHUNK', 4)
     patch(tasks, 'TASKS', tasks.TASKS | dict(toy=lambda data=None, seed=0: toy(), broken=lambda data=None, seed=0: toy(True)))
 
+def learner():
+    "A decoder with tied embeddings, and rows of unequal length."
+    tokenizer = testbed.train_tokenizer([' '.join(WORDS)], keep=WORDS)
+    lm = models.LanguageModel(models.build('gpt_neox', (2, 16, 2), tokenizer, 'causal', tie_word_embeddings=True), tokenizer, 'causal', max_length=32, pack=False)
+    return lm, lm.encode(toy()['test'])
+
+LEARN = Training(lr=1e-3, epochs=2, batch=9, micro=3)
+
 if __name__ == '__main__':
     prepare()
     out, rank, read = Path(sys.argv[1]), int(os.environ['RANK']), extraction._read
@@ -39,7 +48,10 @@ if __name__ == '__main__':
         return read(plan, rows, kept)
     extraction._read = _read
     codes = [ask(out, *args) for args in TOGETHER]
-    (out / f'seen-{rank}.json').write_text(json.dumps(dict(codes=codes, seen=seen)))
+    lm, rows = learner()
+    losses = train(lm, rows, LEARN, shard=True).losses.tolist()
+    models.save(lm, None, out / 'spread')
+    (out / f'seen-{rank}.json').write_text(json.dumps(dict(codes=codes, seen=seen, losses=losses, layers=[type(b).__name__ for b in lm.model.base_model.layers])))
     if rank: die.append(True)
     else: signal.signal(signal.SIGTERM, signal.SIG_IGN) # with which torchrun ends the others
     (out / 'last.txt').write_text(str(ask(out, '--task', 'toy', '--prompt', 'quiz')))
