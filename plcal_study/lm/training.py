@@ -389,6 +389,7 @@ def _home(out: str | Path, identity: dict) -> Path:
     (home / 'probes').mkdir(exist_ok=True)
     return home
 
+# %% ../../nbs/lm/15_training.ipynb #063a1644
 def _gathered(x: Tensor) -> Tensor: return x.full_tensor() if isinstance(x, DTensor) else x # all processes have to ask
 
 def _own(x: Tensor, like: Tensor) -> Tensor:
