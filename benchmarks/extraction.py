@@ -16,8 +16,12 @@ disturbs less than the clock on the wall.  Both sides are used as they would be 
 
 `products` is the share of the time that the linear layers take, in the warm-up: bare matrix products, which nobody saves but by
 reading less.  Seconds depend on the number of questions a little: what is read once, as a common beginning, weighs less the more
-there are; `--times 4` asks four times as many.  With names, or another number, nothing is written.  `--gpu` measures tokens per
-second of letters on a GPU and the share of the rate of a bare matrix product; without one it says so and measures nothing."""
+there are; `--times 4` asks four times as many.  With names, or another number, nothing is written.
+
+`--gpu` measures prefill on a GPU, in bf16, over sizes, lengths of a prompt and tokens of a pass: tokens per second, the peak of
+the memory, and the share of the rate of a bare bf16 matrix product (2 operations per token and parameter of the layers; those of
+attention itself and of the head are left out, so that the share is stated too low rather than too high).  Without a GPU it says
+so and measures nothing; `--try` takes the same path at a tiny size anywhere."""
 import argparse, json, os, platform, statistics, subprocess, sys, time, warnings
 
 for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"): os.environ.setdefault(f"{name}_NUM_THREADS", "1")
@@ -36,8 +40,8 @@ from plcal_study.lm import models
 from plcal_study.lm.examples import Examples, Task
 from plcal_study.lm.extraction import extract, peak_memory, read_answer, read_letters, read_options
 from plcal_study.lm.prompts import answer_place, ask, parse_answer, take_asked
-from plcal_study.lm.scoring import Scorer, encode, listen
-from training import matmul_rate, spread
+from plcal_study.lm.scoring import Row, Scorer, encode, listen
+from training import forget, in_products, on_gpu, peak, settle, spread
 
 results = Path(__file__).resolve().parent / "results"
 SIZES = {"5M": (4, 256, 4), "30M": (8, 512, 8)}
@@ -245,21 +249,22 @@ def memory(sizes=(500, 5000)):
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
-def gpu(size="410m", n=2048, batch_tokens=16_384):
-    "Tokens per second of letters by a Pythia in bf16, and 2 operations per parameter and token as a share of the rate of a matrix product."
-    if not torch.cuda.is_available(): return dict(measured=False, why="no GPU on this machine")
-    task, tokenizer = world(n)
-    model = models.build("gpt_neox", size, tokenizer, "causal", vocab_size=50304).to("cuda", torch.bfloat16)
-    s, q = Scorer(model, tokenizer, batch_tokens), ask(task, "test", "plain")
-    read_letters(s, q)  # warm
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    read_letters(s, q)
-    torch.cuda.synchronize()
-    seconds, read = time.perf_counter() - begun, sum(map(len, tokenizer(q.prompt)["input_ids"]))
-    inner, rate = sum(p.numel() for p in model.base_model.layers.parameters()), matmul_rate()
-    return dict(measured=True, device=torch.cuda.get_device_name(), model=f"gpt_neox {size}", parameters=models.count(model)[1], questions=n, batch_tokens=batch_tokens, tokens_per_second=read / seconds,
-                matmul_flops=rate, share=2 * inner * read / seconds / rate, peak_memory=torch.cuda.max_memory_allocated())
+def gpu_row(size, length, tokens, vocab, repeats):
+    "Prefill of a GPT-NeoX of random weights in bf16: rows of `length` tokens that share nothing, `tokens` in a pass, each with one continuation."
+    n, (_, tokenizer) = max(8, 4 * tokens // length), world(8)
+    model = models.build("gpt_neox", size, tokenizer, "causal", vocab_size=vocab, max_position_embeddings=2 * length).to("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16)
+    s, rng = Scorer(model, tokenizer, tokens), np.random.default_rng(0)
+    rows, spent = [Row(rng.integers(100, 4096, length).tolist(), [[5]]) for _ in range(n)], []
+    def read():
+        for _ in listen(s, rows): pass
+        settle()
+    read()  # warm
+    forget()
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        read()
+        spent.append(time.perf_counter() - begun)
+    return dict(parameters=models.count(model)[1], in_products=in_products(model), batch=max(1, tokens // length), halved=s.halved, tokens_per_second=spread([n * length / t for t in spent]), peak_memory=peak())
 
 
 # ---- the record ----------------------------------------------------------------------------------------------------
@@ -289,15 +294,13 @@ def main():
     ap.add_argument("--repeats", type=int, default=5)
     ap.add_argument("--times", type=int, default=1, help="so many times as many questions")
     ap.add_argument("--gpu", action="store_true", help="measure on a GPU, and write benchmarks/results/extraction_gpu.json")
+    ap.add_argument("--try", dest="trial", action="store_true", help="as --gpu at a tiny size, on any machine; then nothing is written")
     ap.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     a = ap.parse_args()
     if hasattr(os, "sched_setaffinity") and not a.gpu: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core
     torch.set_num_threads(1)
     if a.memory: return print(json.dumps(remember(a.memory)))
-    if a.gpu:
-        print(found := gpu())
-        if found["measured"]: (results / "extraction_gpu.json").write_text(json.dumps(dict(machine=machine(), gpu=found), indent=1) + "\n")
-        return
+    if a.gpu or a.trial: return on_gpu(gpu_row, "extraction", 2, .5, a.trial)
     record, begun = dict(machine=machine(), extraction=[]), time.process_time()
     print(f"a product of 1024 x 256 x 1024: {record['machine']['matmul_flops']['median'] / 1e9:.3g} GFLOP/s", flush=True)
     for name in a.names or CASES:

@@ -3,7 +3,8 @@
 Peers are installed into an environment of their own.  Each measurement runs in a fresh process on one core, ours and the
 peer's in turn, so that a ratio compares neighbours in time.  After measure.py come plaut2024.py and extraction.py, in the same
 environment, and testbed.py, facts.py, training.py, pretraining.py, learned.py and report.py in the project's own, with the interpreter that runs this: training needs
-the extra `lm`, which has its peer.  Extraction and training take about ten minutes each.  Records go to `benchmarks/results/`.
+the extra `lm`, which has its peer.  Extraction and training take about ten minutes each.  With a GPU, three of them are then
+measured there.  Records go to `benchmarks/results/`.
 One that fails does not keep the others from running; its name is the last line, and the exit status is 1."""
 import argparse, ast, hashlib, json, os, platform, subprocess, sys
 from datetime import UTC, datetime
@@ -71,6 +72,7 @@ def main():
     (results / "measure.json").write_text(json.dumps(record, indent=1) + "\n")
     failed = [] if all(r["check"]["agree"] for r in record["speed"]) else ["measure.py (some answers differ from the peer's)"]
     rest = [[python, here / "plaut2024.py", *(["--authors", a.authors] if a.authors else [])], [python, here / "extraction.py"], *([sys.executable, here / f"{name}.py"] for name in OURS)]
+    rest += [[sys.executable, here / f"{name}.py", "--gpu"] for name in ("extraction", "training", "pretraining")] # without one they say so
     failed += [command[1].name for command in rest if subprocess.run(command).returncode]
     if failed: sys.exit(f"failed: {', '.join(failed)}")
 

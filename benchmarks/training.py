@@ -10,9 +10,11 @@ ways of a turn, so that what a ratio comes from can be told apart:
 
 Seconds are those of the processor (one thread), which other work on the machine disturbs less than the clock on the wall.
 
-With names nothing is written.  On a machine with a GPU `--gpu` measures tokens per second there and the share of the rate of
-a bare matrix product; without one it says so and measures nothing."""
-import argparse, json, os, platform, statistics, sys, time, warnings
+With names nothing is written.  On a machine with a GPU `--gpu` measures tokens per second there, over sizes, lengths of a row
+and tokens of a step, with the peak of the memory and the share of the rate of a bare bf16 matrix product: 6 operations per
+token and parameter of the layers and the head, those of attention itself left out, so that the share is stated too low rather
+than too high.  Without a GPU it says so and measures nothing; `--try` takes the same path at a tiny size anywhere."""
+import argparse, gc, json, os, platform, statistics, sys, time, warnings
 
 for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"): os.environ.setdefault(f"{name}_NUM_THREADS", "1")
 os.environ |= dict(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error")
@@ -22,7 +24,7 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
+from itertools import product
 from pathlib import Path
 import numpy as np, torch
 from transformers import DataCollatorForLanguageModeling, DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
@@ -130,32 +132,66 @@ def spread(x): return dict(median=statistics.median(x), min=min(x), max=max(x))
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
+GPU = dict(sizes=("410m", "1.4b"), lengths=(512, 1024, 2048), tokens=(4096, 16_384, 65_536), vocab=50304, repeats=3)
+TRY = dict(sizes=((2, 32, 2),), lengths=(16, 32), tokens=(64, 256), vocab=4096, repeats=2)  # that it runs, anywhere
+
+def settle():
+    "Wait for the GPU, if there is one."
+    if torch.cuda.is_available(): torch.cuda.synchronize()
+
+def forget():
+    "The peak of the memory from here on."
+    gc.collect()
+    if torch.cuda.is_available(): torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()
+
+def peak(): return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
 def matmul_rate(n=8192, repeats=20):
     "Floating-point operations per second of a bf16 matrix product."
-    a, b = (torch.randn(n, n, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(n, n, device="cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16) for _ in range(2))
     for _ in range(3): a @ b
-    torch.cuda.synchronize()
+    settle()
     begun = time.perf_counter()
     for _ in range(repeats): a @ b
-    torch.cuda.synchronize()
+    settle()
     return 2 * n**3 * repeats / (time.perf_counter() - begun)
 
-def gpu(size="410m", length=1024, batch=32, micro=8, steps=20):
-    "Tokens per second of a Pythia in bf16, and 6 operations per parameter and token as a share of the rate of a matrix product."
-    if not torch.cuda.is_available(): return dict(measured=False, why="no GPU on this machine")
+def in_products(model):
+    "Parameters that every token is multiplied by: those of the layers. Embeddings are looked up, and the head is counted where it is used."
+    return sum(p.numel() for p in model.base_model.layers.parameters())
+
+def gpu_row(size, length, tokens, vocab, repeats):
+    "A GPT-NeoX of random weights trained in bf16 on full rows, `tokens` of them in a step and in a pass."
     world = testbed.text_world(k=2, bayes_accuracy=.9, vocab=1900, seed=0)
-    tokenizer = testbed.train_tokenizer(testbed.lexicon(world), vocab=4000)
-    model = models.build("gpt_neox", size, tokenizer, "causal", vocab_size=50304)
+    tokenizer, batch = testbed.train_tokenizer(testbed.lexicon(world), vocab=4000), tokens // length
+    model = models.build("gpt_neox", size, tokenizer, "causal", vocab_size=vocab)
     lm = models.LanguageModel(model, tokenizer, "causal", max_length=length)
-    texts = list(islice(testbed.corpus(world, batch * length * 4, seed=0), None))
-    rows = [r for r in lm.encode(Examples(np.arange(len(texts)), texts, None)) if len(r["input_ids"]) == length][:2 * batch]
-    cfg = Training(lr=1e-4, steps=5, batch=batch, micro=micro, precision="bf16", no_decay=NORMS)
-    train(lm, rows, cfg)  # warm
-    h = train(lm, rows, replace(cfg, steps=steps))
-    torch.cuda.synchronize()
-    rate, n = matmul_rate(), models.count(lm)[1]
-    return dict(measured=True, device=torch.cuda.get_device_name(), model=f"gpt_neox {size}", parameters=n, length=length, batch=batch, micro=micro, steps=steps, tokens_per_second=h.tokens / h.seconds,
-                matmul_flops=rate, share=6 * n * h.tokens / h.seconds / rate, peak_memory=torch.cuda.max_memory_allocated())
+    rows = [r for r in lm.pack(testbed.corpus(world, 3 * batch * length, seed=0)) if len(r["input_ids"]) == length][:2 * batch]
+    cfg = Training(lr=1e-4, steps=3, batch=batch, precision="bf16", no_decay=NORMS)
+    train(lm, rows, cfg)  # warm; the weights are on the GPU from here on
+    forget()
+    runs = [train(lm, rows, replace(cfg, steps=10)) for _ in range(repeats)]
+    n = in_products(model) + model.get_output_embeddings().weight.numel()
+    return dict(parameters=models.count(lm)[1], in_products=n, batch=batch, tokens_per_second=spread([h.tokens / h.seconds for h in runs]), peak_memory=peak())
+
+def grid(row, sizes, lengths, tokens, target, times, **how):
+    "Every size, length and number of tokens at a time, with the share of the rate of a matrix product; what does not fit into the memory is said."
+    rate, rows = matmul_rate(*((8192, 20) if torch.cuda.is_available() else (256, 3))), []
+    for size, length, budget in product(sizes, lengths, tokens):
+        about = dict(model=f"gpt_neox {size}", length=length, tokens=budget)
+        try: r = row(size, length, budget, **how)
+        except (torch.OutOfMemoryError, MemoryError): r = dict(error="out of memory")
+        else: r["share"] = {k: times * r["in_products"] * v / rate for k, v in r["tokens_per_second"].items()}
+        rows.append(about | r)
+        forget()
+        print(json.dumps(rows[-1]), flush=True)
+    return dict(device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu", matmul_flops=rate, target=target, rows=rows)
+
+def on_gpu(row, name, times, target, trial):
+    "Measure and write, or say why not; a trial is made anywhere, at a tiny size, and writes nothing."
+    if not trial and not torch.cuda.is_available(): return print("no GPU on this machine: nothing was measured; --try takes the same path at a tiny size")
+    found = grid(row, times=times, target=target, **(TRY if trial else GPU))
+    if not trial: (results / f"{name}_gpu.json").write_text(json.dumps(dict(machine=machine(), gpu=found), indent=1) + "\n")
 
 
 # ---- the record ----------------------------------------------------------------------------------------------------
@@ -173,15 +209,13 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("names", nargs="*", choices=[[], *CASES], help="some measurements only; then nothing is written")
     ap.add_argument("--repeats", type=int, default=21)
-    ap.add_argument("--gpu", action="store_true", help="measure on a GPU too, and write benchmarks/results/training_gpu.json")
+    ap.add_argument("--gpu", action="store_true", help="measure on a GPU, and write benchmarks/results/training_gpu.json")
+    ap.add_argument("--try", dest="trial", action="store_true", help="as --gpu at a tiny size, on any machine; then nothing is written")
     a = ap.parse_args()
     if hasattr(os, "sched_setaffinity") and not a.gpu: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core
     torch.set_num_threads(1)
     results.mkdir(exist_ok=True)
-    if a.gpu:
-        print(found := gpu())
-        if found["measured"]: (results / "training_gpu.json").write_text(json.dumps(dict(machine=machine(), gpu=found), indent=1) + "\n")
-        return
+    if a.gpu or a.trial: return on_gpu(gpu_row, "training", 6, .4, a.trial)
     import tempfile
     record = dict(machine=machine(), training=[])
     with tempfile.TemporaryDirectory() as out:

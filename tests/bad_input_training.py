@@ -66,6 +66,7 @@ CASES += [
     ('train: training.json is a list',       lambda: _in_folder('training.json', '[]'), ValueError, 'holds another run'),
     ('train: probes of nobody',         lambda: _in_folder('probes/x', ''), ValueError, 'left no training.json'),
     ('predict: no budget',              lambda: predict(_words(), _test(), 0), ValueError, 'batch_tokens must be at least 1, got 0'),
+    ('train: shard alone',              lambda: _train(shard=True), ValueError, 'shard spreads a model over several processes, and there is one'),
     ('predict: a language model',       lambda: predict(_language_model(), _test()), ValueError, 'mean_loss'),
     ('predict: precision',              lambda: predict(_words(), _test(), precision='fp16'), ValueError, "precision must be 'fp32' or 'bf16', got 'fp16'"),
     ('mean_loss: one word',             lambda: mean_loss(_language_model(), Examples(['x'], ['1'], None)), ValueError, 'counts 0'),

@@ -1,12 +1,14 @@
 "`plcal extract`: a grid of tasks, prompts and shots asked of a real tiny model, and what it says when something is wrong."
-import importlib.util, json
+import importlib.util, json, os, subprocess, sys
 import numpy as np, pytest
 
 pytest.importorskip('torch')
 from plcal_study.lm import extraction, models, tasks, testbed
 from plcal_study.lm.examples import Examples, Task, take
+from plcal_study.lm.training import train
 from plcal_study.measure.predictions import load
 from plcal_study.study.cli import main
+import two_processes
 
 WORDS = 'the a cat dog house tree sat ran what is in can run . ? : A B C D Question Answer Response'.split()
 
@@ -117,3 +119,68 @@ def test_wrong_usage(capsys):
     for argv, says in [(['extract', '--task', 'toy'], '--model'), (['extract', '--model', 'm', '--task', 'toy', '--mode', 'letter'], 'invalid choice'), (['extract', '--model', 'm', '--task', 'toy', '--shots', 'two'], 'invalid')]:
         with pytest.raises(SystemExit) as e: main(argv)
         assert e.value.code == 2 and says in capsys.readouterr().err
+
+
+# ---- several processes
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    "What two processes did that torchrun has started: their folder, and what they said."
+    out = tmp_path_factory.mktemp('two')
+    two_processes.model(out)
+    p = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--rdzv_backend=c10d', '--rdzv_endpoint=localhost:0', two_processes.__file__, str(out)],
+                       capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', PYTHONPATH=os.pathsep.join(sys.path)))
+    return out, p
+
+@pytest.fixture
+def alone(two, tmp_path, monkeypatch):
+    "The same by one process: asked in the folder that is named."
+    two_processes.prepare(monkeypatch.setattr)
+    (tmp_path / 'tiny').symlink_to(two[0] / 'tiny')
+    return tmp_path
+
+def test_two_processes_ask_as_one(two, alone, capsys):
+    "The files have the same bytes; each question is read once, by one or the other; the first alone speaks; a fault in the second is told by the first, and both go on."
+    out, p = two
+    said = [json.loads((out / f'seen-{i}.json').read_text()) for i in (0, 1)]
+    assert [s['codes'] for s in said] == [[two_processes.ask(alone, *args) for args in two_processes.TOGETHER]] * 2 == [[0, 0, 0, 1]] * 2
+    one = capsys.readouterr()
+    files = {f.name: f.read_bytes() for f in (alone / 'asked').glob('*.parquet')}
+    assert files == {f.name: f.read_bytes() for f in (out / 'asked').glob('*.parquet')} and len(files) == 10
+    for mode, shots in (('letters', 0), ('letters', 1), ('permuted', 0), ('tokens', 0), ('options', 0)):
+        own = [[u for m, n, task, uids in s['seen'] for u in uids if (m, n, task) == (mode, shots, 'toy')] for s in said]
+        assert [len(x) for x in own] == [16, 12] and sorted(own[0] + own[1]) == sorted(two_processes.toy()['test'].uid), mode
+    assert [x for x in p.stdout.splitlines() if 'asked' not in x] == [x for x in one.out.splitlines() if 'asked' not in x]
+    assert f"plcal: broken, its own prompt, 0 shots, options: process 1 of 2: option 1 of question '{two_processes.BROKEN}' is empty" in p.stderr
+
+def test_one_that_dies_is_noticed_and_one_process_ends_the_work(two, alone, monkeypatch):
+    "The first does not wait for ever; what both have read is not read again, and the files have the bytes of an undisturbed run."
+    out, p = two
+    assert p.returncode and (out / 'last.txt').read_text() == '1'
+    assert 'plcal: another process of this extraction has ended before its share was done' in p.stderr and 'the same command goes on, with any number of processes' in p.stderr
+    args, parts, read, seen = ['--task', 'toy', '--prompt', 'quiz'], out / 'asked' / '.toy-tiny-quiz-0shot-letters.parts', extraction._read, []
+    assert sorted(f.stem for f in parts.glob('0*.json')) == ['00000', '00001', '00002', '00003', '00004', '00006']
+    monkeypatch.setattr(extraction, '_read', lambda plan, rows, kept=None: (seen.append(len(rows)), read(plan, rows, kept))[1])
+    assert two_processes.ask(out, *args) == 0 and seen == [4] and not parts.exists()
+    assert two_processes.ask(alone, *args) == 0
+    a, b = ((d / 'asked' / 'toy-tiny-quiz-0shot-letters.parquet').read_bytes() for d in (out, alone))
+    assert a == b
+
+def test_a_decoder_that_is_spread_learns_and_is_saved_as_the_whole_one(two):
+    "FSDP, layer by layer: the losses of both processes, and the weights in the file that all of them gather, are those of one process."
+    (lm, rows), said = two_processes.learner(), [json.loads((two[0] / f'seen-{i}.json').read_text()) for i in (0, 1)]
+    losses = train(lm, rows, two_processes.LEARN).losses
+    for s in said: np.testing.assert_allclose(s['losses'], losses, rtol=1e-5)
+    assert said[0]['layers'] == ['FSDPGPTNeoXLayer'] * 2
+    saved = dict(models.load(two[0] / 'spread', 'causal')[0].named_parameters())
+    for n, p in lm.model.named_parameters(): np.testing.assert_allclose(saved[n].detach(), p.detach(), rtol=0, atol=1e-5)
+    assert len(saved) == len(list(lm.model.parameters()))
+
+def test_several_processes_need_a_folder_and_a_gpu_each(folder, monkeypatch):
+    for k, v in dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='5').items(): monkeypatch.setenv(k, v)
+    with pytest.raises(ValueError, match='8 processes share an extraction through its folder, and none was given; give out='): extraction.extract(folder, toy())
+    with pytest.raises(ValueError, match="device auto spreads one model over all GPUs, and 8 processes would each do so; start one process"): extraction.open_model(folder, device='auto')
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
+    assert [extraction._device(d) for d in (None, 'cuda', 'cuda:3', 'cpu')] == ['cuda:1', 'cuda:1', 'cuda:3', 'cpu']
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    assert [extraction._device(d) for d in (None, 'auto')] == ['cuda', 'auto']

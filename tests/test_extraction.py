@@ -824,3 +824,18 @@ def test_a_piece_without_logits_leaves_none_to_the_whole():
     p = extraction._join(parts, q)
     assert p.logits is None and p.uid.tolist() == ['a', 'b', 'c'] and p.scores['unparseable'].tolist() == [0, 0, 1]
     np.testing.assert_allclose(p.conf, [.9, .7, 0.])
+
+
+# ---- a model larger than a GPU
+
+@pytest.mark.parametrize('name, kind, dtype, modes', [('gpt_neox', 'bpe', 'float32', ('letters', 'options', 'answer')), ('llama', 'bpe', 'bfloat16', ('options', 'tokens')), ('t5', 'word', 'float32', ('options',)), ('bert', 'word', 'bfloat16', ('letters',))])
+def test_a_model_in_parts_gives_the_numbers_of_the_whole(name, kind, dtype, modes, tmp_path):
+    "Weights that stay on the disk until they are used, as those do for which GPUs and memory are too small; and the map that is found by itself."
+    home = save(*family(name, kind), tmp_path / 'm')
+    whole = open_model(home, dtype)
+    for device, parted in (({'': 'disk'}, True), ('auto', False)):
+        s = open_model(home, dtype, device=device)
+        assert any(p.is_meta for p in s.model.parameters()) == parted and s.device.type == 'cpu' and fingerprint(s.model) == fingerprint(whole.model)
+        for mode in modes:
+            a, b = (run(x, mode, max_tokens=5) for x in (whole, s))
+            for k in a: assert_allclose(a[k].conf, b[k].conf, rtol=0, atol=1e-6)

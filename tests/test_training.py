@@ -459,25 +459,105 @@ TWO = """
     import sys
     sys.path.insert(0, {here!r})
     from test_training import *
-    m = NextWord()
-    h = train(m, FIT, Training(lr=.01, epochs=2, batch=7, micro=2, clip=.5), {out!r})
-    if int(os.environ['RANK']) == 0: np.savez({out!r} + '/end.npz', weights=weights(m), losses=h.losses, padding=h.padding, tokens=h.tokens)
+    out, rank, found, seen, told = {out!r}, int(os.environ['RANK']), {{}}, [], []
+    gradient, keep = T._gradient, T._keep
+    def watched(net, batches, weights, *rest):
+        seen.append([' '.join(str(w) for w in row.tolist() if w) for b, x in zip(batches, weights) if x for row in b['input_ids']])
+        return gradient(net, batches, weights, *rest)
+    def stops(r):
+        keep(r)
+        if r.step == 10: raise KeyboardInterrupt
+    def trained(name, m, **how):
+        h = train(m, ODD, PAIR, out + '/' + name, **how)
+        found.update({{name: weights(m), name + '.losses': h.losses, name + '.tokens': h.tokens}})
+    T._gradient = watched
+    trained('words', NextWord())
+    T._gradient = gradient
+    trained('probed', Words(), **PROBED, on_probe=lambda step, p: told.append(step))
+    trained('whole', Words(dropout=.4), **PROBED)
+    T._keep = stops
+    with pytest.raises(KeyboardInterrupt): trained('again', Words(dropout=.4), **PROBED)
+    T._keep = keep
+    trained('again', Words(dropout=.4, seed=99), **PROBED)
+    weights = lambda m: np.concatenate([p.full_tensor().detach().double().numpy().ravel() if hasattr(p, 'full_tensor') else p.detach().double().numpy().ravel() for p in m.parameters()])
+    trained('spread', NextWord(), shard=True)
+    trained('spread-probed', Words(), **PROBED, shard=True)
+    T._keep = stops
+    with pytest.raises(KeyboardInterrupt): trained('spread-again', Words(), **PROBED, shard=True)
+    T._keep = keep
+    trained('spread-again', m := Words(seed=99), **PROBED, shard=True)
+    found['held'] = sum(p.to_local().numel() for p in m.parameters())
+    np.savez(out + f'/end-{{rank}}.npz', told=told, **found)
+    Path(out, f'seen-{{rank}}.json').write_text(json.dumps(seen))
     """
+ODD = texts(57)
+PAIR = Training(lr=.01, epochs=2, batch=7, micro=2, clip=.5, checkpoint_every=5) # 18 steps; the last batch of an epoch has one row, which leaves the second process nothing to do
+PROBED = dict(probes=dict(test=TEST), probe_steps=range(0, 19, 3))
 
-def test_two_processes_are_one(tmp_path):
-    "The same steps on two CPU processes, with a last batch that leaves the second process nothing to do."
-    script = tmp_path / 'two.py'
-    script.write_text(textwrap.dedent(TWO.format(here=str(HERE), out=str(tmp_path / 'run'))))
-    e = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0', '--rdzv_backend=c10d', '--rdzv_endpoint=localhost:0', script],
-                       capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': 'true'})
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    "What two CPU processes trained that torchrun has started: their folders, and what each of them ended with."
+    out = tmp_path_factory.mktemp('two')
+    (out / 'two.py').write_text(textwrap.dedent(TWO.format(here=str(HERE), out=str(out))))
+    e = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0', '--rdzv_backend=c10d', '--rdzv_endpoint=localhost:0', out / 'two.py'],
+                       capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': 'true', 'CUDA_VISIBLE_DEVICES': ''})
     assert e.returncode == 0, e.stderr[-3000:]
-    two = np.load(tmp_path / 'run' / 'end.npz')
-    assert len(FIT) % 7 == 4
-    h = train(m := NextWord(), FIT, Training(lr=.01, epochs=2, batch=7, micro=2, clip=.5))
-    np.testing.assert_allclose(two['losses'], h.losses, rtol=1e-5)
-    np.testing.assert_allclose(two['weights'], weights(m), rtol=0, atol=2e-5)
-    assert int(two['tokens']) == h.tokens and json.loads((tmp_path / 'run' / 'training.json').read_text())['processes'] == 2
+    return out, [np.load(out / f'end-{i}.npz') for i in (0, 1)]
 
+def test_two_processes_are_one(two):
+    "The same losses and weights, on both of them; every row once an epoch, by one or the other."
+    out, ends = two
+    h = train(m := NextWord(), ODD, PAIR)
+    assert len(ODD) % 7 == 1 and h.steps == 18
+    for end in ends:
+        np.testing.assert_allclose(end['words.losses'], h.losses, rtol=1e-5)
+        np.testing.assert_allclose(end['words'], weights(m), rtol=0, atol=1e-5)
+        assert int(end['words.tokens']) == h.tokens
+    assert json.loads((out / 'words' / 'training.json').read_text())['processes'] == 2
+    shares = [json.loads((out / f'seen-{i}.json').read_text()) for i in (0, 1)]
+    for epoch in (slice(0, 9), slice(9, 18)): assert sorted(r for s in shares for step in s[epoch] for r in step) == sorted(ODD.a)
+    assert [[len(step) for step in s[:9]].count(0) for s in shares] == [0, 1]
+
+def test_two_processes_ask_the_probes_once(two):
+    "The first one asks; what it hears is what one process alone hears."
+    (out, ends), alone = two, {}
+    train(m := Words(), ODD, PAIR, **PROBED, on_probe=lambda step, p: alone.update({step: p['test']}))
+    assert [end['told'].tolist() for end in ends] == [list(range(0, 19, 3)), []]
+    for end in ends: np.testing.assert_allclose(end['probed'], weights(m), rtol=0, atol=1e-5)
+    found = T.read_probes(out / 'probed')
+    assert [p.meta['step'] for p in found] == list(alone)
+    for p in found:
+        assert p.uid.tolist() == list(TEST.uid)
+        np.testing.assert_allclose(p.logits, alone[p.meta['step']].logits, rtol=0, atol=1e-5)
+
+def test_two_processes_go_on_as_if_nothing_had_happened(two):
+    "With dropout, from the checkpoint of step 10; to the last bit. One process is told why it cannot."
+    out, ends = two
+    for end in ends:
+        assert (end['again'] == end['whole']).all() and (end['again'] == ends[0]['whole']).all()
+        np.testing.assert_array_equal(end['again.losses'], end['whole.losses'])
+    assert files(out / 'again') == files(out / 'whole') and len(files(out / 'again')) == 7
+    with pytest.raises(ValueError, match='holds another run: processes was 2 and is 1. Choose another folder'): train(Words(dropout=.4), ODD, PAIR, out / 'again', **PROBED)
+
+
+def test_a_model_that_is_spread_is_the_whole_one(two):
+    "FSDP: each process holds its half, and losses, weights and probes are those of one process; so are those of a run that was stopped. (How a decoder is saved: `test_cli_extract`.)"
+    out, ends = two
+    held = [int(end['held']) for end in ends]
+    assert sum(held) == len(ends[0]['probed']) and max(held) < .6 * sum(held)
+    for end in ends:
+        for whole, spread in (('words', 'spread'), ('probed', 'spread-probed'), ('probed', 'spread-again')):
+            np.testing.assert_allclose(end[spread], end[whole], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(end[f'{spread}.losses'], end[f'{whole}.losses'], rtol=1e-5)
+    for a in T.read_probes(out / 'spread-again'):
+        b, = (p for p in T.read_probes(out / 'probed') if p.meta['step'] == a.meta['step'])
+        np.testing.assert_allclose(a.logits, b.logits, rtol=0, atol=1e-5)
+    assert len(files(out / 'spread-again')) == 7
+
+def test_a_launch_that_shards_is_refused(monkeypatch):
+    from accelerate.utils import DistributedType
+    monkeypatch.setattr(T.Accelerator, 'distributed_type', DistributedType.FSDP)
+    with pytest.raises(ValueError, match='train spreads a model over processes by itself, with shard=True, and this one was started with FSDP'): train(Words(), FIT, CFG)
 
 # ---- with models of transformers ------------------------------------------------------------------------------------------
 @cache

@@ -4,15 +4,19 @@
 
 # %% ../../nbs/lm/19_extraction.ipynb #9ef8dfd6
 from __future__ import annotations
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-import glob, hashlib, json, re, resource, shutil, sys, time
+import glob, hashlib, json, os, re, resource, shutil, sys, time
 import numpy as np
 import pandas as pd
 import plcal_study, torch, transformers
+import torch.distributed as dist
+from accelerate.utils import align_module_device
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, atomic_write, from_grades, from_logits, load, probs_of, save
 from . import models
@@ -298,14 +302,14 @@ def open_model(
     source: str | Path,            # a folder in the hub's layout, or a hub name
     dtype: str = 'float32',        # of the weights: a key of DTYPES; logits are float32 in any case
     revision: str | None = None,   # branch, tag or commit of the hub
-    device: str | None = None,     # None: a GPU if there is one
+    device: str | Mapping | None = None, # None: a GPU if there is one, and for each of several processes its own; 'auto': a model larger than a GPU, over all of them; or a map of modules to devices
     batch_tokens: int | None = None, # None: 2,048 on a CPU, 16,384 on a GPU
     check: Sequence[str] = (),     # texts after which a dtype of 16 bits is held against float32; (): none
 ) -> Scorer:                       # said: revision, and dtype_error, dtype_moved, dtype_checked where it was held against float32
     "A model ready to be read, of the kind its config says; raises what `models.load` raises, and `ValueError` for another dtype."
     if dtype not in DTYPES: raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    batch_tokens = batch_tokens or (16_384 if device.startswith('cuda') else 2048)
+    device = _device(device)
+    batch_tokens = batch_tokens or (16_384 if torch.cuda.is_available() and str(device) != 'cpu' else 2048)
     kind, said = _kind_of(source, revision), dict(revision=revision) if revision else {}
     def opened(dtype): return Scorer(*models.load(source, kind, revision, dtype=DTYPES[dtype], device=device), batch_tokens, said=said)
     if dtype == 'float32' or not len(check): return opened(dtype)
@@ -313,6 +317,18 @@ def open_model(
     s = opened(dtype)
     s.said |= _moved(exact, _first(s, check))
     return s
+
+# %% ../../nbs/lm/19_extraction.ipynb #b7a40431
+def _processes() -> tuple[int, int]: # the number of this one, from 0, and how many there are
+    "As torchrun, `accelerate launch` and srun scripts say it."
+    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+
+def _device(said: str | Mapping | None) -> str | Mapping:
+    "Where the model goes."
+    many = _processes()[1] > 1
+    if many and (said == 'auto' or isinstance(said, Mapping)): raise ValueError(f"device {said if isinstance(said, str) else 'as a map'} spreads one model over all GPUs, and {_processes()[1]} processes would each do so; start one process")
+    if said is None: said = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}" if many and said == 'cuda' else said
 
 # %% ../../nbs/lm/19_extraction.ipynb #8b9faeac
 def _kind_of(source: str | Path, revision: str | None) -> str:
@@ -339,11 +355,14 @@ def fingerprint(
     model, # a model of transformers
 ) -> str:  # 16 hex digits
     "A number for the weights: names, shapes and the first and last values of every parameter."
-    h = hashlib.sha256()
-    for name, p in sorted(model.named_parameters()):
-        flat = p.detach().reshape(-1)
-        h.update(f'{name} {tuple(p.shape)} {p.dtype}'.encode() + torch.cat([flat[:64], flat[-64:]]).float().cpu().numpy().tobytes())
-    return h.hexdigest()[:16]
+    found, twice = {}, getattr(_plain(model), 'all_tied_weights_keys', {}) # what accelerate keeps elsewhere no longer knows that it is one tensor with another
+    names = {n for n, p in model.named_parameters() if not (p.is_meta and n in twice)}
+    for path, module in model.named_modules():
+        with align_module_device(module):
+            for own, p in module.named_parameters(path, recurse=False):
+                flat = p.detach().reshape(-1)
+                if own in names: found[own] = f'{own} {tuple(p.shape)} {p.dtype}'.encode() + torch.cat([flat[:64], flat[-64:]]).float().cpu().numpy().tobytes()
+    return hashlib.sha256(b''.join(found[n] for n in sorted(found))).hexdigest()[:16]
 
 # %% ../../nbs/lm/19_extraction.ipynb #70ecdcc4
 KEYS = dict(letters=('letters',), options=('raw', 'char', 'byte', 'token', 'pmi'), answer=('answer',), permuted=('given', 'permuted'), cloze=('first', 'entity'), tokens=('tokens',))
@@ -537,16 +556,22 @@ def extract(
     **how: Any,                    # prompt, split, shots, draw, chat, limit, seed, truncate, p_true, max_tokens, window, stride: see `How`
 ) -> dict[str, Predictions]:       # by what is called confidence: KEYS[mode]
     "The questions of a task put to a model; raises `ValueError` or `FileNotFoundError` that names what is wrong and the question; what was extracted stays in `out`."
-    settings = How(mode=mode, **how)
+    settings, (rank, world) = How(mode=mode, **how), _processes()
+    if world > 1 and out is None: raise ValueError(f"{world} processes share an extraction through its folder, and none was given; give out=, a folder that all of them see")
     task = task if isinstance(task, Task) else load_task(task, data)
     reader = model if isinstance(model, (Scorer, Endpoint)) else open_model(model, dtype, revision, device, batch_tokens, list(task[settings.split].a[:32]))
     plan = _prepare(reader, task, settings, name, data, out)
     parts = plan.folder / f'.{_stem(plan)}.parts' if plan.folder else None
+    return _shared(plan, parts, rank, world, progress) if world > 1 and parts else _whole(plan, parts, progress)
+
+# %% ../../nbs/lm/19_extraction.ipynb #d5b91b36
+def _whole(plan: _Plan, parts: Path | None, progress: bool) -> dict[str, Predictions]:
+    "All pieces, those that are there and those that are not, and their files."
     if (found := _finished(plan)) is not None:
         if parts: shutil.rmtree(parts, ignore_errors=True)
         return found
     if parts: _check_folder(plan, parts)
-    pieces = _pieces(plan, parts, progress)
+    pieces = _pieces(plan, parts, progress, range(len(plan.chunks)))
     joined = {k: _join([p[k] for p in pieces], plan.asks[0]) for k in pieces[0]}
     joined = {k: replace(p, meta=_facts(plan, p, k)) for k, p in joined.items()}
     if plan.folder and parts:
@@ -555,18 +580,54 @@ def extract(
     return joined
 
 # %% ../../nbs/lm/19_extraction.ipynb #80fc746f
-def _pieces(plan: _Plan, parts: Path | None, progress: bool) -> list[dict[str, Predictions]]:
-    "Every piece, with a bar; Ctrl-C says what stays."
+def _pieces(plan: _Plan, parts: Path | None, progress: bool, which: range) -> list[dict[str, Predictions]]:
+    "Some of the pieces, with a bar; Ctrl-C says what stays."
     from tqdm import tqdm
-    out, n = [], sum(map(len, plan.chunks))
-    where = f'{n:,} questions in all; the same command goes on' if parts else 'nothing was written, as no folder was given'
+    out, size = [], [len(plan.chunks[i]) for i in which]
+    n = sum(size)
+    where = f'{n:,} questions {"in all" if len(which) == len(plan.chunks) else "of this process"}; the same command goes on' if parts else 'nothing was written, as no folder was given'
     with tqdm(total=n, desc=_stem(plan), unit='q', mininterval=.5, file=sys.stderr, disable=not progress) as bar:
         try:
-            for i, rows in enumerate(plan.chunks):
-                out.append(_piece(plan, parts, i, rows))
-                bar.update(len(rows))
-        except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted; {sum(len(r) for r in plan.chunks[:len(out)]):,} of {where}' + (f': {parts}' if parts else '')) from None
+            for i in which:
+                out.append(_piece(plan, parts, i, plan.chunks[i]))
+                bar.update(size[len(out) - 1])
+        except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted; {sum(size[:len(out)]):,} of {where}' + (f': {parts}' if parts else '')) from None
     return out
+
+# %% ../../nbs/lm/19_extraction.ipynb #db945bac
+@cache
+def _line() -> Any:
+    "What the processes of one extraction hear each other by: gloo, which notices when one has ended."
+    if not dist.is_initialized(): dist.init_process_group()
+    return dist.new_group(backend='gloo', timeout=timedelta(days=1)) # how long the quickest waits for the slowest
+
+@contextmanager
+def _together() -> Iterator[None]:
+    "Work at whose end all processes wait for each other, and hear what went wrong."
+    fault: Exception | None = None
+    try: yield
+    except Exception as e: fault = e
+    heard: list = [None] * _processes()[1]
+    usual = isinstance(fault, (ValueError, MemoryError)) # of these `plcal extract` says what they are, and goes on with the next task
+    try: dist.all_gather_object(heard, fault and (usual, str(fault) if usual else repr(fault)), _line())
+    except RuntimeError as e: raise fault or ChildProcessError(f"another process of this extraction has ended before its share was done ({str(e).strip().split('] ', 1)[-1].split('. ')[0]}); what was read is kept, and the same command goes on, with any number of processes") from None
+    if fault: raise fault
+    for i, told in enumerate(heard):
+        if told: raise (ValueError if told[0] else ChildProcessError)(f'process {i} of {len(heard)}: {told[1]}')
+
+# %% ../../nbs/lm/19_extraction.ipynb #035fc74e
+def _shared(plan: _Plan, parts: Path, rank: int, world: int, progress: bool) -> dict[str, Predictions]:
+    "This process's share of the pieces; the first also joins all of them."
+    with _together():
+        if _finished(plan) is None:
+            _check_folder(plan, parts)
+            _pieces(plan, parts, progress and rank == 0, range(rank, len(plan.chunks), world))
+    with _together():
+        if rank == 0: _whole(plan, parts, False)
+    for _ in range(600): # a network file system may show a new file late
+        if (found := _finished(plan)) is not None: return found
+        time.sleep(.1)
+    raise FileNotFoundError(f"process 0 has written the files into {plan.folder}, and process {rank} does not see them; give a folder that all machines share")
 
 # %% ../../nbs/lm/19_extraction.ipynb #eee4cc76
 def peak_memory() -> float: # bytes
@@ -580,7 +641,7 @@ class Estimate(NamedTuple):
     questions: int
     tokens: int      # of all prompts and options, before anything is shared; characters / 4 for an endpoint
     seconds: float   # by a trial of two batches; NaN for an endpoint, which is not asked
-    memory: float    # bytes at the peak of the trial, weights included; NaN for an endpoint
+    memory: float    # bytes at the peak of the trial, weights included, on all GPUs together; NaN for an endpoint
 
 def estimate(
     model: str | Path | Scorer | Endpoint, # as for `extract`
@@ -602,9 +663,10 @@ def estimate(
     if mode == 'options': count = count + [sum(map(len, own)) for own in np.split(np.array(models._ids(s.tokenizer, [f' {o}' for own in q.options for o in own]), object), np.cumsum([len(o) for o in q.options])[:-1])]
     order, size = np.concatenate(plan.chunks), max(1, s.batch_tokens // max(1, int(count.max())))
     rows = np.unique(np.r_[order[:size], order[len(order) // 2:len(order) // 2 + size]])
-    if s.device.type == 'cuda': torch.cuda.reset_peak_memory_stats()
+    gpus = range(torch.cuda.device_count()) if s.device.type == 'cuda' else ()
+    for i in gpus: torch.cuda.reset_peak_memory_stats(i)
     _read(plan, rows[:1]) # what is done once: the tokens that say a letter
     begun = time.perf_counter()
     _read(plan, rows)
     rate = (time.perf_counter() - begun) / count[rows].sum()
-    return Estimate(len(q), int(count.sum()), float(rate * count.sum()), float(torch.cuda.max_memory_allocated() if s.device.type == 'cuda' else peak_memory()))
+    return Estimate(len(q), int(count.sum()), float(rate * count.sum()), float(sum(map(torch.cuda.max_memory_allocated, gpus)) if gpus else peak_memory()))

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import os, re, shutil, tempfile, threading
 import numpy as np
 import torch, transformers
+import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as _hf_logging
 from .examples import Examples, Task
@@ -538,7 +540,7 @@ def load(
     revision: str | None = None,  # branch, tag or, better, commit of the hub; None: main
     n_labels: int | None = None,  # classes, for kind 'classify'
     dtype: torch.dtype | None = None, # of the weights; None: float32, whatever the file has
-    device: str | torch.device | None = None, # None: the CPU
+    device: str | torch.device | Mapping | None = None, # None: the CPU; 'auto': over all GPUs and, where they do not suffice, the memory of the processor; or a map of modules to devices
     seed: int = 0,                # of a new head
 ) -> tuple[Any, Any]:             # model in eval mode, with `model.report`; tokenizer, with a padding token
     "A model and its tokenizer; raises `FileNotFoundError` or `ValueError` if something is missing, unsafe or does not fit."
@@ -547,20 +549,20 @@ def load(
     if Path(source).is_dir(): _check_folder(Path(source))
     elif isinstance(source, Path) or str(source).startswith(('.', '/', '~')): raise FileNotFoundError(f"there is no folder {Path(source).name}")
     source, name = str(source), Path(source).name if Path(source).is_dir() else str(source)
-    safe = dict(revision=revision or 'main', trust_remote_code=False)
+    safe, spread = dict(revision=revision or 'main', trust_remote_code=False), device == 'auto' or isinstance(device, Mapping)
     with _quiet(), _seeded(seed):
         _check_settings(source, revision)
         config = transformers.AutoConfig.from_pretrained(source, **safe, **(dict(num_labels=n_labels) if n_labels else {}))
         try: tokenizer = transformers.AutoTokenizer.from_pretrained(source, **safe)
         except (OSError, ValueError) as error: raise ValueError(f"{name} has no tokenizer that can be read: {error}") from error
         try:
-            with _ALONE: model, info = KINDS[kind].from_pretrained(source, config=config, **safe, use_safetensors=True, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True)
+            with _ALONE: model, info = KINDS[kind].from_pretrained(source, config=config, **safe, use_safetensors=True, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **(dict(device_map=device) if spread else {}))
         except (OSError, SafetensorError) as error: raise ValueError(f"{name} has no weights that can be read as .safetensors, the only format that is read here: {error}") from error
     model.report = _report(model, kind, name, info)
     pad_id = _ensure_pad(tokenizer)
     if model.config.pad_token_id is None: model.config.pad_token_id = pad_id
     _check_fit(model, tokenizer, 1)
-    return model.to(device or 'cpu').eval(), tokenizer
+    return (model if spread else model.to(device or 'cpu')).eval(), tokenizer
 
 # %% ../../nbs/lm/12_models.ipynb #42799710
 def save(
@@ -568,17 +570,22 @@ def save(
     tokenizer,         # None: that of the `Trainable`
     folder: str | Path, # made or replaced
 ) -> Path:             # the folder
-    "Write model and tokenizer in the hub's layout (safetensors), whole or not at all."
+    "Write model and tokenizer in the hub's layout (safetensors), whole or not at all; a model that is spread over processes is saved by all of them together."
     folder = Path(folder)
     inner: Any = model.model if isinstance(model, Trainable) else model
     tokenizer = tokenizer if tokenizer is not None else getattr(model, 'tokenizer', None)
     if tokenizer is None: raise ValueError("a model is saved with its tokenizer, got None")
     if folder.exists() and not (folder / 'config.json').exists() and any(folder.iterdir()): raise ValueError(f"{folder.name} holds other things than a model; choose another folder")
+    whole = None
+    if any(isinstance(p, DTensor) for p in inner.parameters()): # spread over processes: all of them gather it, and the first writes
+        full = ((n, x.full_tensor().cpu() if isinstance(x, DTensor) else x) for n, x in inner.state_dict().items() if n not in inner.all_tied_weights_keys)
+        whole = {n: x for n, x in full if not dist.get_rank()}
+        if not whole: return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
     try:
         with _quiet():
-            inner.save_pretrained(tmp / 'new')
+            inner.save_pretrained(tmp / 'new', state_dict=whole)
             tokenizer.save_pretrained(tmp / 'new')
         if folder.exists(): os.rename(folder, tmp / 'old')
         try: os.rename(tmp / 'new', folder)

@@ -13,7 +13,8 @@ import gc
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from accelerate.utils import align_module_device
+from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from .models import _HEADS, _check_fit, _ensure_pad, _frame, _ids, _kind, _plain, _positions, hidden, pad
@@ -55,7 +56,7 @@ class Scorer:
         self.kind = _kind(self.model)
         if self.kind not in ('causal', 'masked', 'seq2seq'): raise ValueError(f"the model must predict words (causal, masked or seq2seq), got {type(self.model).__name__}; load it with that kind")
         _check_fit(self.model, self.tokenizer, 1)
-        self.pad_id, self.device = _ensure_pad(self.tokenizer), next(self.model.parameters()).device
+        self.pad_id, self.device = _ensure_pad(self.tokenizer), next((p.device for p in self.model.parameters() if not p.is_meta), torch.device('cpu'))
         self.before, _, self.after = _frame(self.model, self.tokenizer, pair=False)
         if not self.special: self.before = []
         self.head = _head(self.model)
@@ -85,7 +86,13 @@ def _head(model) -> Callable[[Tensor], Tensor] | None:
     plain = _plain(model)
     head = getattr(plain, _HEADS.get(plain.config.model_type, ''), None)
     if head is None or next(head.parameters()).dtype == torch.float32: return head
-    return deepcopy(head).float()
+    if not isinstance(head, nn.Linear): return deepcopy(head).float()
+    with align_module_device(head): w, b = (x if x is None else x.detach().float() for x in (head.weight, head.bias)) # it may lie in the memory of the processor or on the disk
+    return lambda x: F.linear(x.to(w.device), w, b)
+
+def _at(x: Tensor, *places: Tensor) -> Tensor:
+    "`x[places]`, on whatever GPU it lies: a model may be spread over several."
+    return x[tuple(i.to(x.device) for i in places)]
 
 @contextmanager
 def _only(s: Scorer, rows: Tensor, cols: Tensor) -> Iterator[None]:
@@ -98,7 +105,7 @@ def _only(s: Scorer, rows: Tensor, cols: Tensor) -> Iterator[None]:
     was, own = mlp.forward, mlp.__dict__.get('forward') # accelerate may have put its own there
     def at(x: Tensor) -> Tensor:
         out = torch.zeros_like(x)
-        out[rows, cols] = was(x[rows, cols])
+        out[rows.to(x.device), cols.to(x.device)] = was(_at(x, rows, cols))
         return out
     mlp.forward = at
     try: yield
@@ -110,11 +117,11 @@ def _only(s: Scorer, rows: Tensor, cols: Tensor) -> Iterator[None]:
 def _logits(s: Scorer, rows: Tensor, cols: Tensor, **batch) -> Tensor: # (m, V) float32
     "Scores of every word at the places (rows, cols), and nowhere else."
     if s.head is not None:
-        with _only(s, rows, cols) if s.kind == 'causal' else nullcontext(): return s.head(hidden(s.model, **batch)[rows, cols].float())
-    if s.kind == 'masked': return s.model(**batch).logits[rows, cols].float()
+        with _only(s, rows, cols) if s.kind == 'causal' else nullcontext(): return s.head(_at(hidden(s.model, **batch), rows, cols).float()).to(s.device)
+    if s.kind == 'masked': return _at(s.model(**batch).logits, rows, cols).float().to(s.device)
     keep, at = torch.unique(cols, return_inverse=True) # most architectures can leave the other positions out
-    try: return s.model(**batch, use_cache=False, logits_to_keep=keep).logits[rows, at].float()
-    except TypeError: return s.model(**batch, use_cache=False).logits[rows, cols].float()
+    try: return _at(s.model(**batch, use_cache=False, logits_to_keep=keep).logits, rows, at).float().to(s.device)
+    except TypeError: return _at(s.model(**batch, use_cache=False).logits, rows, cols).float().to(s.device)
 
 # %% ../../nbs/lm/17_scoring.ipynb #29c7b893
 class _Laid(NamedTuple):
@@ -212,11 +219,11 @@ def _seq2seq(s: Scorer, rows: Sequence[Row]) -> tuple[Tensor, list[np.ndarray]]:
     start = [model.config.decoder_start_token_id, s.tokenizer.convert_tokens_to_ids('<extra_id_0>')]
     whose = [(i, j) for i, r in enumerate(rows) for j in range(-1, len(r.branches))]
     said, _ = pad([start + (rows[i].branches[j][:-1] if j >= 0 else []) for i, j in whose], s.pad_id)
-    which = torch.tensor([i for i, _ in whose], device=s.device)
+    which = torch.tensor([i for i, _ in whose])
     n = [len(rows[i].branches[j]) if j >= 0 else 1 for i, j in whose]
     at, cols = np.repeat(np.arange(len(whose)), n), np.concatenate([1 + np.arange(k) for k in n])
-    z = model(encoder_outputs=(states[which],), attention_mask=mask[which], decoder_input_ids=said.to(s.device), use_cache=False).logits
-    return z[torch.from_numpy(at).to(s.device), torch.from_numpy(cols).to(s.device)].float(), [np.concatenate([np.repeat(j, k) for (q, j), k in zip(whose, n, strict=True) if q == i]) for i in range(len(rows))]
+    z = model(encoder_outputs=(_at(states, which),), attention_mask=_at(mask, which), decoder_input_ids=said.to(s.device), use_cache=False).logits
+    return _at(z, torch.from_numpy(at), torch.from_numpy(cols)).float().to(s.device), [np.concatenate([np.repeat(j, k) for (q, j), k in zip(whose, n, strict=True) if q == i]) for i in range(len(rows))]
 
 # %% ../../nbs/lm/17_scoring.ipynb #79f9710e
 def _masked(s: Scorer, rows: Sequence[Row]) -> tuple[Tensor, list[np.ndarray]]:
@@ -570,7 +577,7 @@ def _write(s: Scorer, stems, ids: np.ndarray, most: np.ndarray, done, keep, pref
                 said[i].append(w); kept[i].append(facts[j])
                 go[j] = len(said[i]) < most[i] and not done(i, said[i])
         if not go.any(): break
-        stay = torch.from_numpy(np.flatnonzero(go)).to(s.device)
+        stay = torch.from_numpy(np.flatnonzero(go)) # on the CPU: the layers of the cache may lie on several GPUs
         if len(stay) < len(go): cache.batch_select_indices(stay)
         alive, mask = alive[go], F.pad(mask[stay], (0, 1), value=1)
         now, position = word[stay][:, None], position[stay][:, -1:] + 1
@@ -633,7 +640,7 @@ def _every(s: Scorer, texts, cuts) -> Iterator[Tokens]:
     else: states = s.model(input_ids=ids.to(s.device), use_cache=False).logits[rows, cols]
     target, parts = ids[rows, cols + 1].to(s.device), []
     for i in range(0, len(rows), _PLACES):
-        z = (s.head(states[i:i + _PLACES].float()) if s.head is not None else states[i:i + _PLACES]).float()
+        z = (s.head(states[i:i + _PLACES].float()) if s.head is not None else states[i:i + _PLACES]).float().to(s.device)
         check_logits(z, [f'text {cuts[r][0]}' for r in rows[i:i + _PLACES]])
         log_p = z - z.logsumexp(1, keepdim=True)
         top, word = log_p.max(1)

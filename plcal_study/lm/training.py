@@ -16,6 +16,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, atomic_write, from_logits, load, probs_of, save
 from .examples import Examples
@@ -184,9 +186,11 @@ def _cast(device: torch.device, precision: str):
 def _scored(model: Trainable, rows: Sequence[dict], budget: int, dropout: bool, precision: str, ask: Callable) -> Iterator[tuple[np.ndarray, Any]]:
     "What `ask(batch)` says of the rows, batch by batch, beside their numbers."
     device = _device(model)
-    with torch.inference_mode(), _mode(model, dropout), _cast(device, precision):
+    quick = torch.no_grad if isinstance(model, FSDPModule) else torch.inference_mode # what is gathered here is used in training too
+    with quick(), _mode(model, dropout), _cast(device, precision):
         for ids in token_batches(_lengths(rows), budget):
             yield ids, ask({k: v.to(device) for k, v in model.collate([rows[i] for i in ids]).items()})
+    if isinstance(model, FSDPModule): model.reshard() # else done on the way back
 
 def _logits(model: Trainable, rows: Sequence[dict], budget: int, dropout: bool = False, precision: str = 'fp32') -> np.ndarray: # (n, k) float32
     "Class scores of encoded rows, in their order."
@@ -286,17 +290,18 @@ class _Loss(nn.Module):
         self.model = model
     def forward(self, **batch): return self.model.loss(**batch)
 
-def _parts(ids: np.ndarray, micro: int | None, rank: int, world: int) -> tuple[list[np.ndarray], float]:
-    "This process's share of a step, in micro-batches, and its weight: a process without a share runs one row, for nothing."
-    mine = ids[rank::world]
-    if not len(mine): return [ids[:1]], 0.
-    return np.split(mine, range(micro, len(mine), micro)) if micro else [mine], 1.
+def _parts(ids: np.ndarray, micro: int | None, rank: int, world: int) -> tuple[list[np.ndarray], list[float]]:
+    "This process's share of a step, in micro-batches, and their weights: all processes run as many, one with fewer a row for nothing."
+    mine, least = ids[rank::world], micro or len(ids)
+    parts = [mine[i:i + least] for i in range(0, len(mine), least)]
+    spare = -(-len(ids[::world]) // least) - len(parts)
+    return parts + [ids[:1]] * spare, [1.] * len(parts) + [0.] * spare
 
-def _gradient(net: nn.Module, batches: list[dict[str, Tensor]], weight: float, acc: Accelerator, precision: str) -> Tensor: # () mean loss
+def _gradient(net: nn.Module, batches: list[dict[str, Tensor]], weights: list[float], acc: Accelerator, precision: str) -> Tensor: # () mean loss
     "Leave the gradient of the mean loss of a whole step in the parameters, over all micro-batches and processes."
     world, alone = acc.num_processes, len(batches) == acc.num_processes == 1
     total, count = torch.zeros((), device=acc.device), 0
-    for i, batch in enumerate(batches):
+    for i, (batch, weight) in enumerate(zip(batches, weights, strict=True)):
         with acc.no_sync(net) if i < len(batches) - 1 else nullcontext():
             with _cast(acc.device, precision): s, n = net(**{k: v.to(acc.device, non_blocking=True) for k, v in batch.items()})
             acc.backward(s / max(1, n) if alone else s * (weight * world)) # the mean that DDP takes over processes is made a sum
@@ -384,6 +389,13 @@ def _home(out: str | Path, identity: dict) -> Path:
     (home / 'probes').mkdir(exist_ok=True)
     return home
 
+# %% ../../nbs/lm/15_training.ipynb #063a1644
+def _gathered(x: Tensor) -> Tensor: return x.full_tensor() if isinstance(x, DTensor) else x # all processes have to ask
+
+def _own(x: Tensor, like: Tensor) -> Tensor:
+    "What this process holds of a whole tensor."
+    return distribute_tensor(x.to(like.device), like.device_mesh, like.placements) if isinstance(like, DTensor) and x.shape == like.shape else x.to(like.device)
+
 def _checkpoints(home: Path) -> list[Path]: return [p for p in Path(home, 'checkpoint').glob('[0-9]*') if p.is_dir()]
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -394,13 +406,15 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
 
 def _keep(r: _Run) -> None:
     "Write a checkpoint, whole or not at all, and then drop the one before."
-    if not r.home or not r.acc.is_main_process: return
+    if not r.home or not (r.acc.is_main_process or isinstance(r.model, FSDPModule)): return
+    state = {k: x.detach().cpu().contiguous().clone() for k, v in (_tensors(r.model, r.adam) | {'losses': r.losses}).items() for x in [_gathered(v)] if r.acc.is_main_process}
+    if not r.acc.is_main_process: return
     folder, name = r.home / 'checkpoint', f'{r.step:08d}'
     folder.mkdir(exist_ok=True)
     if not (folder / name).exists():
         new = Path(tempfile.mkdtemp(dir=folder, prefix='.new-'))
         try:
-            save_file({k: v.detach().cpu().contiguous().clone() for k, v in (_tensors(r.model, r.adam) | {'losses': r.losses}).items()}, new / 'state.safetensors')
+            save_file(state, new / 'state.safetensors')
             (new / 'state.json').write_text(json.dumps({k: getattr(r, k) for k in _COUNTS}))
             for f in new.iterdir():
                 with open(f, 'rb+') as g: os.fsync(g.fileno())
@@ -422,9 +436,9 @@ def _resume(r: _Run) -> None:
         named = {n: p for n, p in r.model.named_parameters() if p.requires_grad}
         for k in (k for k in saved if k.startswith('optimizer.')):
             _, what, n = k.split('.', 2)
-            r.adam.state[named[n]][what] = saved[k].to(named[n].device)
+            r.adam.state[named[n]][what] = _own(saved[k], named[n])
         with torch.no_grad():
-            for k, v in (_tensors(r.model, r.adam) | {'losses': r.losses}).items(): v.copy_(saved[k])
+            for k, v in (_tensors(r.model, r.adam) | {'losses': r.losses}).items(): v.copy_(_own(saved[k], v))
         for k in _COUNTS: setattr(r, k, counts[k])
         r.seen = r.step
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as e:
@@ -486,15 +500,16 @@ def _fits(model: Trainable, e: Examples, name: str, probe: bool) -> None:
 
 def _probe(r: _Run, on_probe: Callable | None) -> None:
     "Ask the model about every evaluation set, write what it says, and tell."
-    if not r.acc.is_main_process: return
+    if not (r.acc.is_main_process or isinstance(r.model, FSDPModule)): return
     _draw(r.acc.device, r.cfg.seed, r.step, 3)
     found = {}
     for name, (e, rows) in r.evals.items():
         z = _logits(r.model, rows, 8192, r.cfg.dropout == 'always', r.cfg.precision)
+        if not r.acc.is_main_process: continue
         if not np.isfinite(z).all(): raise FloatingPointError(f"the scores for {name!r} are no finite numbers at step {r.step} of {r.steps}; try a lower lr, a warmup, or clip=1.0")
         found[name] = to_predictions(z, e, {**r.meta, 'split': name, 'step': r.step})
         if r.home: save_probe(r.home, name, r.step, found[name])
-    if on_probe: on_probe(r.step, found)
+    if on_probe and r.acc.is_main_process: on_probe(r.step, found)
 
 # %% ../../nbs/lm/15_training.ipynb #30b0bfcf
 def _update(r: _Run, net: nn.Module, opt, ids: np.ndarray) -> Tensor: # () mean loss before the update
@@ -517,7 +532,7 @@ def _update(r: _Run, net: nn.Module, opt, ids: np.ndarray) -> Tensor: # () mean 
 # %% ../../nbs/lm/15_training.ipynb #caa5b1ce
 def _loop(r: _Run, progress: bool | Callable | None, on_probe: Callable | None) -> None:
     "From where the run stands to its end."
-    net, opt = r.acc.prepare(_Loss(r.model), r.adam)
+    net, opt = (_Loss(r.model), r.adam) if isinstance(r.model, FSDPModule) else r.acc.prepare(_Loss(r.model), r.adam)
     if r.cfg.compile: net = torch.compile(net, dynamic=True)
     with _seeded(r.acc.device), _mode(r.model, r.cfg.dropout != 'off'), _interrupts() as stop, _ticks(progress, r.step, r.steps) as tick:
         start = time.perf_counter() - r.seconds
@@ -532,6 +547,17 @@ def _loop(r: _Run, progress: bool | Callable | None, on_probe: Callable | None) 
             if due or stop: _keep(r)
             if stop: raise KeyboardInterrupt(f"stopped after step {r.step} of {r.steps}; " + (f"call train again with out={str(r.home)!r} to go on" if r.home else "nothing was kept, as out was not given"))
 
+# %% ../../nbs/lm/15_training.ipynb #acf04eda
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    "The layers of a model: what stands in the outermost lists of modules."
+    for child in module.children(): yield from child if isinstance(child, nn.ModuleList) else _blocks(child)
+
+def _shard(model: Trainable) -> None:
+    "Spread a model over all processes, layer by layer."
+    for block in list(_blocks(model)): fully_shard(block)
+    fully_shard(model)
+    register_fsdp_forward_method(model, 'loss')
+
 # %% ../../nbs/lm/15_training.ipynb #8b940e0c
 def train(
     model: Trainable,                            # trained in place
@@ -543,21 +569,24 @@ def train(
     meta: Mapping | None = None,                 # coordinates of the run, for the predictions
     progress: bool | Callable[[int, int], Any] | None = None, # True: one line with the time left; or called with (steps done, steps in all)
     on_probe: Callable[[int, dict[str, Predictions]], Any] | None = None, # called at each probe that is made with the step and the predictions by set
+    shard: bool = False,                         # spread weights, gradients and optimiser over the processes, for a model larger than one GPU; the model stays so
 ) -> History:
     "Train a model; raises `FloatingPointError` if the loss is no finite number, `ValueError` if `out` holds another run or something does not fit."
     acc = Accelerator(mixed_precision='no', kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    if acc.distributed_type in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM'): raise ValueError(f"train spreads a model over processes by itself, with shard=True, and this one was started with {acc.distributed_type.value}; start it with torchrun, or by accelerate launch without that")
+    if shard and acc.num_processes == 1: raise ValueError("shard spreads a model over several processes, and there is one; start several with torchrun, or leave it out")
     for name, e in {'data': data, **(probes or {})}.items():
         if isinstance(e, Examples): _fits(model, e, name, e is not data)
     rows = model.encode(data) if isinstance(data, Examples) else data
     if not len(rows): raise ValueError("there is nothing to learn from: data is empty")
     parts = stages(rows)
-    steps, groups = n_steps([len(p) for p in parts], cfg), decay_groups(model, cfg)
+    steps = n_steps([len(p) for p in parts], cfg)
     points = _points(probe_steps, steps, probes or {}, bool(on_probe), out is not None)
     evals, home = {n: (e, model.encode(e)) for n, e in (probes or {}).items()}, Path(out) if out is not None else None
     if home and acc.is_main_process: _home(home, _identity(model, rows, cfg, evals, points, meta or {}, acc))
     acc.wait_for_everyone()
-    model.to(acc.device)
-    adam = torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, fused=True)
+    _shard(model) if shard else model.to(acc.device)
+    adam = torch.optim.AdamW(decay_groups(model, cfg), lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, fused=True)
     r = _Run(model, rows, _lengths(rows), parts, cfg, steps, evals, points, meta or {}, acc, adam, home, torch.full((steps,), math.nan, device=acc.device))
     _resume(r)
     _loop(r, progress, on_probe)

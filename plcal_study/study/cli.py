@@ -5,7 +5,7 @@
 # %% ../../nbs/study/62_cli.ipynb #71557178
 from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from dataclasses import asdict
@@ -51,6 +51,7 @@ Each finished cell can be shown by a tracker you have: plcal run q1 --scale smok
 What it has read is kept: the same command goes on. Its files are Parquet, one a task, prompt, shots and confidence.
   plcal extract --model NAME_OR_FOLDER --task mmlu,arc --prompt first,second --shots 0,1 --mode letters --out DIR
   plcal extract --model NAME --api-base http://localhost:8000/v1 --task arc --mode answer --out DIR
+  torchrun --nproc_per_node=4 --no-python plcal extract --model M --task T --out DIR     four GPUs share the questions
 
 `plcal report` reads logs of lm-evaluation-harness, lighteval, HELM, inspect_ai and servers, tables, and Parquet of this package.
   plcal report samples_mmlu.jsonl -o report.html          plcal report a.csv b.csv --columns conf=p,correct=ok --cluster subject
@@ -175,7 +176,7 @@ def _machine(x: argparse.ArgumentParser) -> None:
     x.add_argument('--name', help='of the model in files; default: its own')
     x.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help='of the weights; what 16 bits change is measured and kept; default: %(default)s')
     x.add_argument('--revision', help='branch, tag or commit of the hub')
-    x.add_argument('--device', help='default: a GPU if there is one')
+    x.add_argument('--device', help='default: a GPU if there is one; auto: a model larger than a GPU, over all of them')
     x.add_argument('--batch-tokens', type=int, metavar='N', help='tokens of a batch at most; halved when memory runs out')
     x.add_argument('--api-base', metavar='URL', help='an OpenAI-compatible endpoint; its key is read from OPENAI_API_KEY')
     x.add_argument('--api-completions', action='store_true', help='it is asked by /completions instead of /chat/completions')
@@ -598,6 +599,9 @@ def _print_json(a: argparse.Namespace, code: int, **said) -> None:
 def _manners(a: argparse.Namespace) -> Iterator[None]:
     "Within, --json keeps stdout free, and --quiet keeps the libraries quiet."
     with ExitStack() as stack:
+        if a.command == 'extract' and os.environ.get('RANK', '0') != '0': # of several processes the first speaks for all
+            a.quiet, a.json, nothing = True, False, stack.enter_context(open(os.devnull, 'w'))
+            for to in (redirect_stdout, redirect_stderr): stack.enter_context(to(nothing))
         if a.json: stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, 'w')) if a.quiet else sys.stderr))
         if a.quiet:
             stack.enter_context(warnings.catch_warnings())
