@@ -96,7 +96,8 @@ def _csv(path: Path, reading: Reading) -> _Table:
     _utf8(path)
     with open(path, encoding='utf-8-sig', errors='replace', newline='') as f: head = f.readline()
     delimiter = max(',\t;', key=head.count) if path.suffix.lower() != '.tsv' else '\t'
-    names = next(csv.reader([head], delimiter=delimiter), [])
+    try: names = next(csv.reader([head], delimiter=delimiter), [])
+    except csv.Error as e: raise ValueError(f"the first line must name the columns: {e}") from None
     if not any(n.strip() for n in names): raise ValueError("the first line must name the columns, got an empty one")
     if all(re.fullmatch(r'[-+.\deE]*', n) for n in names): raise ValueError(f"the first line must name the columns, got {head[:40].rstrip()!r}")
     lost: list[int] = []
