@@ -209,7 +209,8 @@ _SIZES = dict(adapter='bottleneck', soft_prompt='tokens', lora='rank')
 
 def _told(settings: Any, tensors: Mapping[str, Tensor]) -> bool:
     "Are these settings of a delta, no larger than the tensors that came with them?"
-    size = settings.get(_SIZES.get(settings.get('kind'), '')) if isinstance(settings, dict) and isinstance(settings.get('kind'), str) else None
+    kind = settings.get('kind') if isinstance(settings, dict) else None
+    size = settings.get(_SIZES[kind]) if isinstance(kind, str) and kind in _SIZES else None
     return type(size) is int and 1 <= size <= max((n for t in tensors.values() for n in t.shape), default=0)
 
 def _made(clf: Trainable, settings: Mapping[str, Any], name: str) -> Trainable:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-import json, math, re, sys
+import math, re, sys
 import numpy as np
 import pyarrow as pa
 from .predictions import Predictions, probs_of
