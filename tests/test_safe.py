@@ -9,7 +9,7 @@ from log_files import questions
 from plcal_study.lm import tasks
 from plcal_study.measure import responses, safe
 from plcal_study.measure.logs import read_log
-from plcal_study.measure.predictions import from_grades, load, save
+from plcal_study.measure.predictions import from_grades
 from plcal_study.study import cluster, data, runs, shards
 from plcal_study.study.cli import main
 from plcal_study.study.report import report

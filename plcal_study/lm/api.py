@@ -17,7 +17,7 @@ import hashlib, json, math, os, random, re, threading, time
 import numpy as np
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, check_labels, from_grades, from_logits, probs_of
-from ..measure.safe import from_json
+from ..measure.safe import from_json, masked
 from .prompts import PROMPTS, Asked, answer_place, letters, parse_answer
 
 # %% auto #0
@@ -280,7 +280,7 @@ def _piece(body: str, endpoint: Endpoint) -> str:
     except (ValueError, KeyError, TypeError): said = body
     for secret in (_key(endpoint), urlsplit(endpoint.base).password):
         if secret: said = str(said).replace(secret, '***')
-    return ' '.join(str(said).split())[:200] or 'nothing'
+    return masked(' '.join(str(said).split()))[:200] or 'nothing'
 
 # %% ../../nbs/lm/18_api.ipynb #3e426e49
 def _refusal(status: int, piece: str, endpoint: Endpoint) -> str:

@@ -41,7 +41,7 @@ def _fetch(fs, place: str, folder: Path) -> bool: # was there a whole copy?
 
 def _copies(fs, place: str) -> list[str]: # oldest first
     "The copies of a cell that is not finished."
-    return sorted((p.rstrip('/') for p in fs.glob(f'{place}/.part-*')), key=lambda p: int(p.rsplit('-', 1)[1]))
+    return sorted((p.rstrip('/') for p in fs.glob(f'{place}/.part-*') if p.rstrip('/').rsplit('-', 1)[1].isdecimal()), key=lambda p: int(p.rsplit('-', 1)[1]))
 
 @contextmanager
 def _stopped(partial: Path) -> Iterator[None]:
@@ -91,7 +91,7 @@ def _far(run: Run, work: Callable, address: str, every: float) -> tuple[str, str
         partial = Path(home, 'runs', f'.{i}.partial')
         for copy in reversed(_copies(fs, f'{place}.unfinished')):
             if _fetch(fs, copy, partial): break
-        known = {p for p in fs.glob(f'{root}/shared/*') if _fetch(fs, p, Path(home, 'shared', p.rsplit('/', 1)[1]))}
+        known = {p for p in fs.glob(f'{root}/shared/*') if _fetch(fs, p, inside(Path(home, 'shared'), p.rstrip('/').rsplit('/', 1)[1]))}
         with _copying(fs, f'{place}.unfinished', partial, every) as news: said = run_grid([run], work, home, 1, progress=False, whole=())
         if said.failed:
             _copy_out(fs, f'{place}.unfinished', partial)
