@@ -220,6 +220,7 @@ def _made(clf: Trainable, settings: Mapping[str, Any], name: str) -> Trainable:
     try: return make[settings['kind']](clf, **rest)
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as e: raise ValueError(f"{name} has settings of which no delta can be made ({type(e).__name__}: {str(e)[:200]}); load the model anew, and write the file again") from None
 
+# %% ../../nbs/lm/13_delta.ipynb #31bbee2c
 def _read_delta(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
     "Settings, base and tensors of a delta file, or an error that says what it is instead."
     if not path.is_file(): raise FileNotFoundError(f"there is no delta file {path.name}")

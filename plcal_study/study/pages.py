@@ -68,6 +68,7 @@ def _csv(path: Path) -> pd.DataFrame:
     try: return pd.read_csv(path)
     except (ValueError, OverflowError) as e: raise ValueError(f"{path} is damaged: {str(e).strip()[:200]}; make it again with `plcal study`") from None
 
+# %% ../../nbs/study/60_pages.ipynb #72ef4015
 def about(
     folder: Path | None = None, # default: `records_dir()`
     name: str = 'about',        # 'about': the published results; 'q1_about': the models trained for q1

@@ -282,6 +282,7 @@ def _lives(pid: int, born: str) -> bool:
     except OSError: return False
     return _born(pid) == born and _told(f'/proc/{pid}/stat').rpartition(')')[2].split()[:1] != ['Z'] # dead, and not yet fetched by its parent
 
+# %% ../../nbs/study/40_runs.ipynb #6166ed84
 def _signed(text: str) -> tuple[int, str, dict[str, str]] | None: # number, birth, machine
     "Who signed a lock, or None where it is garbled; a number that would mean many processes is none."
     try: pid, born, place = (said := from_json(text))['pid'], said['born'], {k: said[k] for k in _here()}

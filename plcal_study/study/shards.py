@@ -69,6 +69,7 @@ def _on_the_way(folder: Path) -> Iterator[Path]:
         try: yield own
         finally: shutil.rmtree(own, ignore_errors=True)
 
+# %% ../../nbs/study/40a_shards.ipynb #67cc3fd6
 def _copy_in(fs, place: str, folder: Path) -> None:
     "The files that a cell says it has, and its diary, each where its name says; nothing else is fetched. Raises `ValueError` for a name that leads elsewhere, `FileNotFoundError` for one that is not there."
     files = _parsed(fs.cat_file(f'{place}/run.json'), f'{place}/run.json', _AWAY).get('files')
