@@ -153,13 +153,16 @@ def inspect_eval(folder, q, chunked=False, zstd=False):
 
 def zstd_zip(path, entries):
     "A zip archive of method 93, which Python 3.11 does not write."
+    path.write_bytes(zstd_bytes(entries))
+
+def zstd_bytes(entries):
     body, directory = b'', b''
     for name, data in entries.items():
         packed, n = pa.compress(data, 'zstd', asbytes=True), name.encode()
         common = struct.pack('<HHHHHIIIHH', 63, 0, 93, 0, 33, zlib.crc32(data), len(packed), len(data), len(n), 0)
         directory += b'PK\1\2' + struct.pack('<H', 63) + common + struct.pack('<HHHII', 0, 0, 0, 0, len(body)) + n
         body += b'PK\3\4' + common + n + packed
-    path.write_bytes(body + directory + b'PK\5\6' + struct.pack('<HHHHIIH', 0, 0, len(entries), len(entries), len(directory), len(body), 0))
+    return body + directory + b'PK\5\6' + struct.pack('<HHHHIIH', 0, 0, len(entries), len(entries), len(directory), len(body), 0)
 
 
 # ---- tables

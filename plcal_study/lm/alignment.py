@@ -18,6 +18,7 @@ from . import models, tasks
 from .examples import Examples
 from .training import Training
 from ..measure.predictions import atomic_write
+from ..measure.safe import from_json, gunzip
 
 # %% auto #0
 __all__ = ['Texts', 'ALPACA', 'HUB', 'FILES', 'PAIRS', 'RANKED', 'Tuned', 'instruct', 'prefer', 'RewardModel', 'reward_model',
@@ -120,7 +121,7 @@ def _asked(model) -> Iterator[None]:
 def _checkpoint(folder: Path) -> Path | None:
     "The newest checkpoint that is whole: its state is written last."
     def whole(p: Path) -> bool:
-        try: return bool(json.loads((p / 'trainer_state.json').read_text()))
+        try: return isinstance(state := from_json((p / 'trainer_state.json').read_bytes()), dict) and bool(state)
         except (OSError, ValueError): return False
     found = [p for p in folder.glob('checkpoint-*') if p.name.rpartition('-')[2].isdigit() and whole(p)]
     return max(found, key=lambda p: int(p.name.rpartition('-')[2]), default=None)
@@ -131,8 +132,8 @@ def _claim(folder: Path, step: str, model, cfg: Training, rows: Mapping[str, Tex
     said = dict(format=1, versions={p: version(p) for p in ('torch', 'transformers', 'trl')} | dict(plcal_study=plcal_study.__version__), step=step, settings=asdict(cfg), data=hashlib.sha256(json.dumps({k: list(map(str, v)) for k, v in rows.items()}).encode()).hexdigest()[:16], weights=fingerprint(model), **more)
     said, card = json.loads(json.dumps(said)), folder / 'alignment.json'
     folder.mkdir(parents=True, exist_ok=True)
-    try: known = json.loads(card.read_text()) if card.exists() else said
-    except ValueError: raise ValueError(f"{card} is damaged; choose another folder, or delete this one to begin anew") from None
+    try: known = dict(from_json(card.read_bytes())) if card.exists() else said
+    except (ValueError, TypeError): raise ValueError(f"{card} is damaged; choose another folder, or delete this one to begin anew") from None
     if other := [k for k in {**known, **said} if known.get(k) != said.get(k)]:
         raise ValueError(f"{folder} holds another run: {other[0]} was {known.get(other[0])!r} and is {said.get(other[0])!r}; choose another folder, or delete this one to begin anew")
     if not card.exists() and _checkpoint(folder): raise ValueError(f"{folder} holds the checkpoint of a run that left no alignment.json; choose another folder, or delete it")
@@ -389,14 +390,13 @@ def alpaca_prompt(
 # %% ../../nbs/lm/25_alignment.ipynb #b9de7eaa
 def _raw(name: str, data: str | Path | None) -> pd.DataFrame:
     "The rows of a file, as they stand in it."
-    import gzip
     root, file = tasks.data_dir(data), FILES.get(name)
     if file is None or not (root / file).is_file():
         ways = [f"put {file} into a folder and name it by PLCAL_DATA or data=" if file else '', f"data='hub' takes {HUB[name][0]}" if name in HUB else '']
         raise FileNotFoundError(f"the data {name!r} were not found; " + ', or '.join(w for w in ways if w))
     raw = tasks.read_raw(root, file)
-    if file.endswith('.gz'): raw = gzip.decompress(raw)
-    return pd.DataFrame(json.loads(raw) if file.endswith('.json') else [json.loads(x) for x in raw.decode().splitlines()])
+    if file.endswith('.gz'): raw = gunzip(raw, 1 << 30, file)
+    return pd.DataFrame(from_json(raw) if file.endswith('.json') else [from_json(x) for x in raw.decode().splitlines()])
 
 def _hub(name: str) -> pd.DataFrame:
     "All rows of a data set of the hub, at its pinned commit."

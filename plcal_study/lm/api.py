@@ -17,6 +17,7 @@ import hashlib, json, math, os, random, re, threading, time
 import numpy as np
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, check_labels, from_grades, from_logits, probs_of
+from ..measure.safe import from_json, masked
 from .prompts import PROMPTS, Asked, answer_place, letters, parse_answer
 
 # %% auto #0
@@ -279,7 +280,7 @@ def _piece(body: str, endpoint: Endpoint) -> str:
     except (ValueError, KeyError, TypeError): said = body
     for secret in (_key(endpoint), urlsplit(endpoint.base).password):
         if secret: said = str(said).replace(secret, '***')
-    return ' '.join(str(said).split())[:200] or 'nothing'
+    return masked(' '.join(str(said).split()))[:200] or 'nothing'
 
 # %% ../../nbs/lm/18_api.ipynb #3e426e49
 def _refusal(status: int, piece: str, endpoint: Endpoint) -> str:
@@ -327,7 +328,7 @@ def _try(line: _Line, path: str, payload: Mapping[str, Any]) -> tuple[Any, str, 
         return None, f"the connection broke ({what}); is the server still running?", None
     line.reached, status = True, r.status_code
     if r.is_success:
-        try: body = r.json()
+        try: body = from_json(r.content)
         except ValueError: raise EndpointError(f"the answer is not JSON (it says: {_piece(r.text, e)}); is base the address of an OpenAI-compatible server?") from None
         if not isinstance(body, dict) or not body.get('choices'): raise EndpointError(f"{_NO_CHOICE} (it says: {_piece(r.text, e)})")
         return body, '', None

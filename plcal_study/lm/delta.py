@@ -4,7 +4,7 @@
 
 # %% ../../nbs/lm/13_delta.ipynb #43534601
 from __future__ import annotations
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from .examples import Task
 from .models import HeadClassifier, PromptClassifier, Trainable, _kind, _plain, _positions, _seeded
 from ..measure.predictions import atomic_write
+from ..measure.safe import from_json
 
 # %% auto #0
 __all__ = ['trainable_parameters', 'Adapter', 'adapter', 'SoftEmbedding', 'soft_template', 'soft_prompt', 'lora', 'save_delta',
@@ -204,6 +205,22 @@ def save_delta(
     return Path(path)
 
 # %% ../../nbs/lm/13_delta.ipynb #870d4df4
+_SIZES = dict(adapter='bottleneck', soft_prompt='tokens', lora='rank')
+
+def _told(settings: Any, tensors: Mapping[str, Tensor]) -> bool:
+    "Are these settings of a delta, no larger than the tensors that came with them?"
+    kind = settings.get('kind') if isinstance(settings, dict) else None
+    size = settings.get(_SIZES[kind]) if isinstance(kind, str) and kind in _SIZES else None
+    return type(size) is int and 1 <= size <= max((n for t in tensors.values() for n in t.shape), default=0)
+
+def _made(clf: Trainable, settings: Mapping[str, Any], name: str) -> Trainable:
+    "The delta of a file on a model; a `ValueError` with the file's name where its settings are none."
+    make: dict[str, Any] = dict(adapter=adapter, soft_prompt=soft_prompt, lora=lora)
+    rest = {n: tuple(v) if isinstance(v, list) else v for n, v in settings.items() if n != 'kind'}
+    try: return make[settings['kind']](clf, **rest)
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as e: raise ValueError(f"{name} has settings of which no delta can be made ({type(e).__name__}: {str(e)[:200]}); load the model anew, and write the file again") from None
+
+# %% ../../nbs/lm/13_delta.ipynb #31bbee2c
 def _read_delta(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, Tensor]]:
     "Settings, base and tensors of a delta file, or an error that says what it is instead."
     if not path.is_file(): raise FileNotFoundError(f"there is no delta file {path.name}")
@@ -211,7 +228,11 @@ def _read_delta(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, T
         with safe_open(path, 'pt') as f: meta, tensors = f.metadata() or {}, {n: f.get_tensor(n) for n in f.keys()}
     except SafetensorError as error: raise ValueError(f"{path.name} is no whole .safetensors file ({error}); write it again with save_delta") from None
     if not {'delta', 'base'} <= set(meta): raise ValueError(f"{path.name} holds weights, but was not written by save_delta")
-    return json.loads(meta['delta']), json.loads(meta['base']), tensors
+    try: settings, base = from_json(meta['delta']), from_json(meta['base'])
+    except ValueError: settings = base = None
+    if not (_told(settings, tensors) and isinstance(base, dict) and {'family', 'form', 'shapes', 'weights'} <= set(base)):
+        raise ValueError(f"{path.name} says nothing that can be read of its delta and its base; was it edited? Write it again with save_delta")
+    return settings, base, tensors
 
 def load_delta(
     clf: Trainable,   # without a delta, on the base that the delta was trained on; changed in place
@@ -227,8 +248,7 @@ def load_delta(
         if base[n] != here[n]: raise ValueError(other + f"{base[n]}, and this model is {here[n]}")
     if base['shapes'] != here['shapes']: raise ValueError(other + f"a {here['family']} model of other shapes")
     if base['weights'] != here['weights']: raise ValueError(other + "the shapes are the same, the weights are not; load the checkpoint it was trained on")
-    make: dict[str, Any] = dict(adapter=adapter, soft_prompt=soft_prompt, lora=lora)
-    make[settings.pop('kind')](clf, **{n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()})
+    _made(clf, settings, path.name)
     parts = _parts(clf)
     own = parts['delta'] | parts['head']
     if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in own.items()}: raise ValueError(f"{path.name} has other tensors than its settings say; was it edited? Write it again with save_delta")

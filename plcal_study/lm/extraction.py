@@ -19,6 +19,7 @@ import torch.distributed as dist
 from accelerate.utils import align_module_device
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, atomic_write, from_grades, from_logits, load, probs_of, save
+from ..measure.safe import from_json
 from . import models
 from .api import Endpoint, read_endpoint
 from .examples import Examples, Task, take
@@ -499,9 +500,10 @@ def _differs(old: Mapping, new: Mapping) -> str:
 # %% ../../nbs/lm/19_extraction.ipynb #09a58efe
 def _json(path: Path) -> Any: # a dict, or for a piece the list of its files
     "What we wrote into a folder of pieces; a `ValueError` if it is damaged."
-    try: said = json.loads(path.read_text())
+    try: said = from_json(path.read_bytes())
     except ValueError: said = None
-    if isinstance(said, list if path.stem.isdigit() else dict): return said
+    if path.stem.isdigit() and isinstance(said, list) and all(isinstance(k, str) and re.fullmatch(r'[\w.-]+', k) for k in said): return said # names of files
+    if not path.stem.isdigit() and isinstance(said, dict): return said
     raise ValueError(f"{path} is damaged or cut short; remove {path.parent if path.name == 'job.json' else path} and start again")
 
 def _check_folder(plan: _Plan, parts: Path) -> None:

@@ -19,6 +19,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 from ..measure.calibrators import _both, _mark, _val
 from ..measure.predictions import Predictions, atomic_write, probs_of
+from ..measure.safe import from_json
 from . import delta
 from .examples import Examples, Task, leaks, take
 from .extraction import fingerprint
@@ -435,12 +436,18 @@ def load_calibrator(
     if said['kind'] == 'probe': return Probe(tensors['w'].numpy(), float(tensors['b'][0]), States(clf, said['where']), task, said['saw'], said['name'])
     twin = deepcopy(clf)
     view = judge_view(twin, task, said['saw']['template'], said['saw'].get('seed', 0))
-    if settings := said['delta']: view = dict[str, Any](adapter=delta.adapter, lora=delta.lora)[settings.pop('kind')](view, **{n: tuple(v) if isinstance(v, list) else v for n, v in settings.items()})
+    if settings := said['delta']: view = delta._made(view, settings, path.name)
     own = dict(Both(twin, view).named_parameters())
     if tensors and {n: t.shape for n, t in tensors.items()} != {n: q.shape for n, q in own.items()}: raise ValueError(f"{path.name} has other tensors than its head says; was it edited? Write it again with save_calibrator")
     with torch.no_grad():
         for n, t in tensors.items(): own[n].copy_(t)
     return Judge(said['name'], twin, view, task, said['saw'], said['intrinsic'])
+
+def _is_head(said: Any, tensors: Mapping[str, Tensor]) -> bool:
+    "Is this what `save_calibrator` says of a probe or a judge?"
+    if not isinstance(said, dict) or not isinstance(said.get('name'), str) or not isinstance(saw := said.get('saw'), dict) or not {'model', 'task'} <= set(saw): return False
+    if said.get('kind') == 'probe': return said.get('where') in ('answer', 'all') and set(tensors) == {'w', 'b'} and tensors['w'].ndim == 1 and tensors['b'].shape == (1,)
+    return said.get('kind') == 'judge' and isinstance(said.get('intrinsic'), bool) and isinstance(saw.get('template'), str) and type(saw.get('seed', 0)) is int and (said.get('delta') is None or delta._told(said['delta'], tensors) and said['delta']['kind'] != 'soft_prompt')
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     "Head and tensors of a calibrator file, or an error that says what it is instead."
@@ -449,4 +456,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(path, 'pt') as f: meta, tensors = f.metadata() or {}, {n: f.get_tensor(n) for n in f.keys()}
     except SafetensorError as error: raise ValueError(f"{path.name} is no whole .safetensors file ({error}); write it again with save_calibrator") from None
     if 'calibrator' not in meta: raise ValueError(f"{path.name} holds weights, but was not written by save_calibrator")
-    return json.loads(meta['calibrator']), tensors
+    try: said = from_json(meta['calibrator'])
+    except ValueError: said = None
+    if not _is_head(said, tensors): raise ValueError(f"{path.name} says nothing that can be read of its calibrator; was it edited? Write it again with save_calibrator")
+    return said, tensors

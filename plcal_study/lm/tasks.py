@@ -13,6 +13,7 @@ import bz2, csv, hashlib, io, json, os, re
 import numpy as np
 import pandas as pd
 import plcal_study
+from ..measure.safe import from_json
 from .examples import Examples, Task, cut, disjoint, normalise, take
 
 # %% auto #0
@@ -83,7 +84,8 @@ def parse_csv(
 ) -> pd.DataFrame:            # one column of str for each field
     "A table of texts; raises `ValueError` with file and row for another header or another number of fields."
     text = io.StringIO(raw.decode(encoding), newline='')
-    rows = list(csv.reader(text, delimiter=sep, quoting=csv.QUOTE_NONE if sep == '\t' else csv.QUOTE_MINIMAL))
+    try: rows = list(csv.reader(text, delimiter=sep, quoting=csv.QUOTE_NONE if sep == '\t' else csv.QUOTE_MINIMAL))
+    except csv.Error as e: raise ValueError(f"{file} is no table: {e}") from None
     names = rows.pop(0) if header and rows else list(columns)
     names = [n.lstrip('\ufeff') for n in names]
     if missing := [c for c in columns if c not in names]: raise ValueError(f"{file}: the first row must name {', '.join(columns)}, and {missing[0]!r} is not there; this is another version")
@@ -99,8 +101,8 @@ def parse_jsonl(
     "One object a line; raises `ValueError` with file and row for a line that is no JSON object or lacks a key."
     rows = []
     for i, line in enumerate(raw.decode().splitlines()):
-        try: row = json.loads(line)
-        except json.JSONDecodeError as e: raise ValueError(f"{file}, row {i}: no JSON ({e.msg}); did the file break off?") from None
+        try: row = from_json(line)
+        except ValueError as e: raise ValueError(f"{file}, row {i}: no JSON ({e}); did the file break off?") from None
         if not isinstance(row, dict): raise ValueError(f"{file}, row {i}: no JSON object but {type(row).__name__}; this is another version")
         if missing := [c for c in columns if c not in row]: raise ValueError(f"{file}, row {i}: no field {missing[0]!r}; expected {', '.join(columns)}")
         rows.append({c: row[c] for c in columns})

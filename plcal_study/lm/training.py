@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, atomic_write, from_logits, load, probs_of, save
+from ..measure.safe import from_json
 from .examples import Examples
 if TYPE_CHECKING: from plcal_study.lm.models import Trainable
 
@@ -379,7 +380,7 @@ def _home(out: str | Path, identity: dict) -> Path:
     "The folder of this run, new or its own; a folder of another run is refused."
     home, card = Path(out), Path(out, 'training.json')
     if card.exists():
-        try: known = json.loads(card.read_text())
+        try: known = from_json(card.read_bytes())
         except ValueError: raise ValueError(f"{card} is damaged; choose another folder, or delete this one to begin anew") from None
         if other := list(_differences(known, identity)):
             raise ValueError(f"{home} holds another run: {'; '.join(other)}. Choose another folder, or delete this one to begin anew")
@@ -428,11 +429,17 @@ def _keep(r: _Run) -> None:
 _COUNTS = ('step', 'tokens', 'slots', 'seconds')
 
 # %% ../../nbs/lm/15_training.ipynb #a94bd3e2
+def _counted(said: Any) -> dict[str, Any]:
+    "The counts of a checkpoint; a `ValueError` where they are none."
+    good = isinstance(said, dict) and all(type(said.get(k)) in ((int, float) if k == 'seconds' else (int,)) and 0 <= said[k] < 2**63 for k in _COUNTS)
+    if not good: raise ValueError(f"state.json must hold {', '.join(_COUNTS)} as numbers from 0")
+    return said
+
 def _resume(r: _Run) -> None:
     "Put everything back as the newest checkpoint has it; leave it alone if there is none."
     if not r.home or not (kept := sorted(_checkpoints(r.home))): return
     try:
-        saved, counts = load_file(kept[-1] / 'state.safetensors'), json.loads((kept[-1] / 'state.json').read_text())
+        saved, counts = load_file(kept[-1] / 'state.safetensors'), _counted(from_json((kept[-1] / 'state.json').read_bytes()))
         named = {n: p for n, p in r.model.named_parameters() if p.requires_grad}
         for k in (k for k in saved if k.startswith('optimizer.')):
             _, what, n = k.split('.', 2)
@@ -441,7 +448,7 @@ def _resume(r: _Run) -> None:
             for k, v in (_tensors(r.model, r.adam) | {'losses': r.losses}).items(): v.copy_(_own(saved[k], v))
         for k in _COUNTS: setattr(r, k, counts[k])
         r.seen = r.step
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as e:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise ValueError(f"the checkpoint {kept[-1]} cannot be read ({e}); delete the folder {r.home} to begin anew") from None
 
 # %% ../../nbs/lm/15_training.ipynb #b7173572

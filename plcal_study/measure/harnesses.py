@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from .predictions import Predictions
+from .safe import from_json
 from .records import FAULTS, Answer, Misread, Reading, conditions, finite, gathered, json_lines, read_json
 
 # %% auto #0
@@ -107,8 +108,8 @@ def _run(path: Path) -> dict[str, Any]: # coordinates, JSON values
     meta = dict(source='lm-evaluation-harness', task=task or path.stem)
     beside = path.with_name(f'results_{date}.json')
     if not beside.exists(): return meta
-    try: r = json.loads(beside.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as e: raise ValueError(f"{beside} is not a results file of lm-evaluation-harness: {e}; remove it or mend it") from None
+    try: r = from_json(beside.read_text(encoding='utf-8'))
+    except ValueError as e: raise ValueError(f"{beside} is not a results file of lm-evaluation-harness: {e}; remove it or mend it") from None
     def of(name): return r[name].get(task) if isinstance(r.get(name), dict) else None
     found = dict(model=r.get('model_name'), shots=of('n-shot'), task_hash=of('task_hashes'), task_version=of('versions'), source_version=r.get('lm_eval_version')) if isinstance(r, dict) else {}
     return meta | {k: v for k, v in found.items() if v is not None}

@@ -285,13 +285,18 @@ def load(
     "Read what `save` wrote; a file of another kind, or a damaged one, raises `ValueError`."
     import pyarrow as pa, pyarrow.parquet as pq
     try: t = pq.read_table(path, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as e:
-        if isinstance(e, FileNotFoundError): raise
-        raise ValueError(f"{path} is not a readable Parquet file: {e}") from None
+    except FileNotFoundError: raise
+    except (pa.ArrowException, OSError, ValueError, TypeError) as e: raise ValueError(f"{path} is not a readable Parquet file: {str(e)[:200]}") from None
     head = (t.schema.metadata or {}).get(b'plcal')
     if head is None: raise ValueError(f"{path} holds no predictions of this package: the key 'plcal' is missing from its metadata; read it as a log instead")
-    if (v := json.loads(head)['version']) != 1: raise ValueError(f"{path} has format version {v}, this package reads 1")
+    try: return _loaded(t, json.loads(head))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, pa.ArrowException) as e: raise ValueError(f"{path} is damaged or no file of this package: {f'the key {e} is missing' if isinstance(e, KeyError) else str(e)[:300]}") from None
+
+def _loaded(t: Any, head: Any) -> Predictions:
+    "A table of `save` and its head as predictions; raises one of many errors where they are none."
+    if (v := head['version']) != 1: raise ValueError(f"it has format version {v}, this package reads 1")
+    if not isinstance(head['meta'], dict): raise ValueError(f"its meta must be coordinates by name, got {type(head['meta']).__name__}")
     def col(name): return t[name].to_numpy() if name in t.column_names else None
     logits = None if 'logits' not in t.column_names else t['logits'].combine_chunks().flatten().to_numpy().reshape(len(t), -1)
     scores = {n[6:]: col(n) for n in t.column_names if n.startswith('score:')}
-    return Predictions(json.loads(head)['meta'], col('uid'), col('correct'), col('conf'), logits, col('label'), scores, col('cluster'))
+    return Predictions(head['meta'], col('uid'), col('correct'), col('conf'), logits, col('label'), scores, col('cluster'))

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-import json, math, re, sys
+import math, re, sys
 import numpy as np
 import pyarrow as pa
 from .predictions import Predictions, probs_of
+from .safe import from_json
 
 # %% auto #0
 __all__ = ['FAULTS', 'SUBJECTS', 'ROW', 'SAID', 'Misread', 'Reading', 'read_json', 'json_lines', 'at', 'useful', 'subjects',
@@ -65,8 +66,8 @@ def read_json(
     reading: Reading,
 ) -> Any:             # the value
     "A JSON file; raises `ValueError` with its name where it is none."
-    try: return json.loads(Path(path).read_bytes().decode('utf-8-sig'))
-    except (ValueError, RecursionError) as e: raise ValueError(f"{path}: not JSON ({str(e)[:120]}); was the file cut off?") from None
+    try: return from_json(Path(path).read_bytes().decode('utf-8-sig'))
+    except ValueError as e: raise ValueError(f"{path}: not JSON ({str(e)[:120]}); was the file cut off?") from None
 
 def json_lines(
     path: str | Path,   # a file of one JSON object per line
@@ -83,8 +84,8 @@ def json_lines(
 def _record(raw: bytes) -> dict:
     "One line as a record."
     text = raw.decode('utf-8-sig', 'replace')
-    try: record = json.loads(raw.decode('utf-8-sig'))
-    except (ValueError, RecursionError): raise ValueError(f"not JSON, got {text[:40].rstrip()!r}; was the file cut off?") from None
+    try: record = from_json(raw.decode('utf-8-sig'))
+    except ValueError: raise ValueError(f"not JSON, got {text[:40].rstrip()!r}; was the file cut off?") from None
     if not isinstance(record, dict): raise ValueError(f"a line must hold one record {{…}}, got {text[:40].rstrip()!r}")
     return record
 

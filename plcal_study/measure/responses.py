@@ -289,10 +289,20 @@ def _lettered(uid: str, t: Told, gold: _Gold, k: int) -> Answer:
     return Answer(uid, won == gold.label, z, gold.label, scores=scores | dict(wrote_another=float(wrote is not None and wrote != won)), fields=gold.fields)
 
 # %% ../../nbs/measure/10_responses.ipynb #9c78ecc0
-_MOST = 1 << 30 # bytes of one entry
+_MOST = 1 << 30      # bytes of one entry, and of all of them where the archive is small
+_RATIO = 100         # all entries together may unpack to so many times the archive; logs come to 5 to 30 times
+_ENTRIES = 1_000_000
+_PACKED = (0, 8, 93) # ways of compression: none, deflate, zstandard
 _SAMPLE = re.compile(r'samples/.+_epoch_\d+(\.json|/sample\.json)')
 
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, pa.ArrowException, struct.error) # what a damaged archive raises
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, pa.ArrowException, struct.error) # what a damaged archive raises
+
+def _infos(path: Path, z: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]: # of two with one name the last
+    "The entries of an archive by name; raises `ValueError` where they are too many, or unpack to too much."
+    infos, size = z.infolist(), path.stat().st_size
+    if len(infos) > _ENTRIES: raise ValueError(f"the archive has {len(infos):,} entries, more than {_ENTRIES:,}")
+    if (whole := sum(i.file_size for i in infos)) > max(_MOST, _RATIO * size): raise ValueError(f"the archive of {size:,} bytes unpacks to {whole:,}, more than {_RATIO} times as much, as no log does")
+    return {i.filename: i for i in infos}
 
 def _entry(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
     "One file of a zip archive; raises `ValueError` if it is damaged or too large."
@@ -302,6 +312,8 @@ def _entry(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
 def _unpacked(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
     "One file of a zip archive, also if it is compressed with zstandard."
     if info.file_size > _MOST: raise ValueError(f"entry {info.filename!r} holds {info.file_size:,} bytes, more than {_MOST:,}")
+    if info.flag_bits & 1: raise ValueError(f"entry {info.filename!r} is encrypted")
+    if info.compress_type not in _PACKED: raise ValueError(f"entry {info.filename!r} is compressed by method {info.compress_type}, which is not read; inspect_ai writes {', '.join(map(str, _PACKED))}")
     if info.compress_type != 93:
         with z.open(info) as f: return f.read(_MOST)
     raw.seek(info.header_offset)
@@ -317,7 +329,7 @@ def _zipped(path: Path, reading: Reading) -> tuple[dict, Iterator[tuple[str, dic
     "The header and the samples of an .eval file."
     def samples():
         with open(path, 'rb') as raw, zipfile.ZipFile(raw) as z:
-            there = {i.filename: i for i in z.infolist()} # of two with one name the last
+            there = _infos(path, z)
             for info in (i for n, i in there.items() if _SAMPLE.fullmatch(n)):
                 found: Any = None
                 with reading.row(info.filename):
@@ -327,7 +339,7 @@ def _zipped(path: Path, reading: Reading) -> tuple[dict, Iterator[tuple[str, dic
                 if found is not None: yield info.filename, found
     try:
         with open(path, 'rb') as raw, zipfile.ZipFile(raw) as z:
-            names = {i.filename: i for i in z.infolist()}
+            names = _infos(path, z)
             info = names.get('header.json') or names.get('_journal/start.json')
             if info is None: raise ValueError("no header.json, so this is no log of inspect_ai")
             return json.loads(_entry(raw, info, z)), samples()

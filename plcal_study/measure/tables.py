@@ -96,7 +96,8 @@ def _csv(path: Path, reading: Reading) -> _Table:
     _utf8(path)
     with open(path, encoding='utf-8-sig', errors='replace', newline='') as f: head = f.readline()
     delimiter = max(',\t;', key=head.count) if path.suffix.lower() != '.tsv' else '\t'
-    names = next(csv.reader([head], delimiter=delimiter), [])
+    try: names = next(csv.reader([head], delimiter=delimiter), [])
+    except csv.Error as e: raise ValueError(f"the first line must name the columns: {e}") from None
     if not any(n.strip() for n in names): raise ValueError("the first line must name the columns, got an empty one")
     if all(re.fullmatch(r'[-+.\deE]*', n) for n in names): raise ValueError(f"the first line must name the columns, got {head[:40].rstrip()!r}")
     lost: list[int] = []
@@ -179,11 +180,16 @@ def _jsonl(path: Path, reading: Reading) -> _Table:
     "A file of one record per line: read at once where all lines are alike, else line by line."
     try:
         _utf8(path)
-        t = _flat(_as_written(path))
-    except (pa.ArrowException, ValueError): return _slow(list(json_lines(path, reading)))
+        t = _flat(_as_written(path)) if _tame(path) else None
+    except (pa.ArrowException, ValueError): t = None
+    if t is None: return _slow(list(json_lines(path, reading)))
     def place(i):
         with open(path, 'rb') as f: return f'line {[n for n, raw in enumerate(f, 1) if raw.strip()][i]}'
     return _arrow(t)._replace(place=place)
+
+def _tame(path: Path) -> bool:
+    "Is every line a record, and none nested deep? Arrow's reader ends the whole process at a first line `null`, and at records inside of tens of thousands of records."
+    with open(path, 'rb') as f: return all(not (x := raw.strip(b' \t\r\n\xef\xbb\xbf')) or x[:1] == b'{' and raw.count(b'{') + raw.count(b'[') < 1000 for raw in f)
 
 def _as_written(path: Path) -> pa.Table:
     "A file of records, with dates left as the text they are."

@@ -6,7 +6,6 @@
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-import json
 import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
@@ -15,6 +14,7 @@ from ..measure.calibrators import CALIBRATORS, EPS, cross_fit
 from ..measure.inference import holm, mean_difference
 from ..measure.metrics import auroc, ece, ece_null
 from ..measure.predictions import Predictions, from_logits, pair, select
+from ..measure.safe import from_json
 
 # %% auto #0
 __all__ = ['MODELS', 'ADVERSARIES', 'FILES', 'LETTERS', 'LEAST', 'LEFT', 'COLUMNS', 'METHODS', 'CARRIED', 'softmaxes',
@@ -35,8 +35,8 @@ def softmaxes(
     "Printed probabilities as numbers; a `ValueError` names file, column and row where they are none, do not sum to 1, or are not those of the answer."
     out = []
     for i, (cell, letter) in enumerate(zip(cells, said, strict=True)):
-        try: p = np.array(json.loads(cell), float)
-        except (TypeError, ValueError): p = np.empty(0)
+        try: p = np.array(from_json(cell), float)
+        except (TypeError, ValueError, OverflowError): p = np.empty(0)
         if p.shape != (3,): raise ValueError(f"{where}, row {i}: expected three probabilities [p(e), p(n), p(c)], got {cell[:60]!r}; did the file break off?")
         if not ((p >= 0).all() and abs(p.sum() - 1) < 1e-3): raise ValueError(f"{where}, row {i}: probabilities must be in [0, 1] and sum to 1, got {cell[:60]!r}")
         if len(letter) != 1 or letter not in LETTERS: raise ValueError(f"{where}, row {i}: the answer must be e, n or c, got {letter[:60]!r}")

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from functools import partial
 import argparse, ast, importlib, importlib.util, itertools, json, math, os, re, shlex, sys, traceback, warnings
 import plcal_study
+from ..measure.safe import masked
 from .runs import SCALES, Summary, clock, plan, run_grid, run_id, status, wall, workers_here
 from .tracking import Tracker, following, open_tracker
 if TYPE_CHECKING: # the other parts are loaded when they are used, so that `plcal --help` is quick
@@ -592,7 +593,7 @@ def _plainly(value) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value if isinstance(value, (str, bool, int, float)) else str(value)
 
 def _print_json(a: argparse.Namespace, code: int, **said) -> None:
-    print(json.dumps(dict(command=a.command, plcal_study=plcal_study.__version__, exit=code) | _plainly(said), indent=1))
+    print(masked(json.dumps(dict(command=a.command, plcal_study=plcal_study.__version__, exit=code) | _plainly(said), indent=1)))
 
 # %% ../../nbs/study/62_cli.ipynb #4e64e5ac
 @contextmanager
@@ -613,8 +614,8 @@ def _fault(e: BaseException, a: argparse.Namespace) -> int: # exit status
     if isinstance(e, BrokenPipeError): # `plcal … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-    if a.debug: traceback.print_exception(e)
-    code, text = 1, str(e)
+    if a.debug: print(masked(''.join(traceback.format_exception(e))), end='', file=sys.stderr)
+    code, text = 1, masked(str(e))
     if isinstance(e, KeyboardInterrupt): code, text = 130, text or 'interrupted; what was written is whole, run the same command again'
     elif isinstance(e, MemoryError): text = f"out of memory{text and ': '}{text}; ask for less at a time, e.g. fewer --workers"
     elif not isinstance(e, (ValueError, OSError, ImportError)):

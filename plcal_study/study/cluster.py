@@ -10,14 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 import json, os, pickle, shutil, signal, sys, tempfile, threading, time
-from .runs import Run, Summary, _Grid, _Line, _note, _one, _portable, _read_json, _settle, plan, run_grid, run_id
+from ..measure.safe import from_json, inside, masked
+from .runs import Run, Summary, _Grid, _Line, _note, _one, _portable, _read_json, _settle, _worker, plan, run_grid, run_id
 from .shards import files_at
 
 # %% auto #0
 __all__ = ['run_on_ray']
 
 # %% ../../nbs/study/40b_cluster.ipynb #011acab7
-_LIST = '.whole.json' # written last: name -> bytes
+_LIST, _WORKER = '.whole.json', '.worker' # written last: name -> bytes; who fills a cell
 
 def _send(folder: Path, fs, place: str, last: str = _LIST) -> None:
     "Copy a folder out; the file `last` goes last and says that the copy is whole."
@@ -30,20 +31,22 @@ def _send(folder: Path, fs, place: str, last: str = _LIST) -> None:
 def _fetch(fs, place: str, folder: Path) -> bool: # was there a whole copy?
     "Copy a folder in, if it lies there whole."
     if not fs.exists(f'{place}/{_LIST}'): return False
-    for name in json.loads(fs.cat_file(f'{place}/{_LIST}')):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(f'{place}/{name}', str(folder / name))
+    try: names = from_json(fs.cat_file(f'{place}/{_LIST}'))
+    except ValueError: return False
+    if not isinstance(names, dict): return False
+    for name, to in [(n, inside(folder, n)) for n in names if n != _WORKER]: # a worker of another machine is none of this one
+        to.parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(f'{place}/{name}', str(to))
     return True
 
 def _copies(fs, place: str) -> list[str]: # oldest first
     "The copies of a cell that is not finished."
-    return sorted((p.rstrip('/') for p in fs.glob(f'{place}/.part-*')), key=lambda p: int(p.rsplit('-', 1)[1]))
+    return sorted((p.rstrip('/') for p in fs.glob(f'{place}/.part-*') if p.rstrip('/').rsplit('-', 1)[1].isdecimal()), key=lambda p: int(p.rsplit('-', 1)[1]))
 
 @contextmanager
 def _stopped(partial: Path) -> Iterator[None]:
     "Within, the process that fills a cell stands still."
-    pid = 0
-    with suppress(OSError, ValueError, KeyError): pid = json.loads((partial / '.worker').read_text())['pid']
+    pid = _worker(partial / _WORKER)
     def tell(n):
         with suppress(OSError):
             if pid: os.killpg(pid, n)
@@ -88,7 +91,7 @@ def _far(run: Run, work: Callable, address: str, every: float) -> tuple[str, str
         partial = Path(home, 'runs', f'.{i}.partial')
         for copy in reversed(_copies(fs, f'{place}.unfinished')):
             if _fetch(fs, copy, partial): break
-        known = {p for p in fs.glob(f'{root}/shared/*') if _fetch(fs, p, Path(home, 'shared', p.rsplit('/', 1)[1]))}
+        known = {p for p in fs.glob(f'{root}/shared/*') if _fetch(fs, p, inside(Path(home, 'shared'), p.rstrip('/').rsplit('/', 1)[1]))}
         with _copying(fs, f'{place}.unfinished', partial, every) as news: said = run_grid([run], work, home, 1, progress=False, whole=())
         if said.failed:
             _copy_out(fs, f'{place}.unfinished', partial)
@@ -122,7 +125,7 @@ def _connected(address: str) -> Iterator[Any]: # the module ray
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     try: import ray
     except ModuleNotFoundError: raise ImportError("ray is missing, which --ray needs; pip install 'plcal_study[ray]'") from None
-    known = {k: v for k, v in os.environ.items() if k.startswith(('PLCAL_', 'HF_'))}
+    known = {k: v for k, v in os.environ.items() if k.startswith(('PLCAL_', 'HF_')) and masked(v) == v} # Ray shows these in its logs and its dashboard: a token is set on each machine
     own: dict[str, Any] = dict(include_dashboard=False) if address == 'local' else {}
     try: ray.init(address=address, log_to_driver=False, logging_level='ERROR', runtime_env=dict(env_vars=known), **own)
     except ConnectionError as e: raise ConnectionError(f"no Ray cluster answers at {address!r} ({e}); start one with `ray start --head`, or use --ray local") from None

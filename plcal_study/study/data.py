@@ -4,19 +4,20 @@
 
 # %% ../../nbs/study/41_data.ipynb #488edb8e
 from __future__ import annotations
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-import hashlib, io, os, tarfile, tempfile, urllib.error, urllib.request, zlib
+import hashlib, http.client, io, os, tarfile, tempfile, urllib.error, urllib.request
 import pandas as pd
+from ..measure.safe import gunzip, masked
 from ..lm.tasks import data_dir, own_data
 
 facts = own_data # what the project itself holds, beside the data of others in `data_dir`
 
 # %% auto #0
-__all__ = ['facts', 'DATASETS', 'MAX_BYTES', 'DataSet', 'dataset', 'manifest', 'locate', 'find', 'read_texts', 'content_hash',
-           'check_content', 'get']
+__all__ = ['facts', 'DATASETS', 'MAX_BYTES', 'MAX_MEMBERS', 'DataSet', 'dataset', 'manifest', 'locate', 'find', 'read_texts',
+           'content_hash', 'check_content', 'get']
 
 # %% ../../nbs/study/41_data.ipynb #edeccf6d
 @dataclass(frozen=True)
@@ -73,23 +74,24 @@ def find(
     raise FileNotFoundError(f"{name} is not in {data_dir(data)}; run `plcal data get {name}`, or set PLCAL_DATA to a folder that has {name}/")
 
 # %% ../../nbs/study/41_data.ipynb #5f3d8f15
-MAX_BYTES = 2**30 # unpacked; more is refused
+MAX_BYTES = 2**30    # unpacked; more is refused
+MAX_MEMBERS = 50_000 # files and folders of an archive
 
-def _gunzip(packed: bytes, where) -> bytes:
-    "Unpack gzip whole, within `MAX_BYTES`, or a `ValueError` that names the fault."
-    d = zlib.decompressobj(wbits=31)
-    try: raw = d.decompress(packed, MAX_BYTES)
-    except zlib.error as e: raise ValueError(f"{where} is no gzip archive, or a damaged one: {e}; fetch it again") from None
-    if d.unconsumed_tail: raise ValueError(f"{where} unpacks to more than {MAX_BYTES} bytes; this cannot be the archive")
-    if not d.eof: raise ValueError(f"{where} is truncated after {len(packed)} bytes; fetch it again")
-    return raw
+def _members(raw: bytes, name: str) -> Iterator[tarfile.TarInfo]:
+    "What a tar archive says that it holds; nothing of it is ever written to a disk."
+    try:
+        with tarfile.open(fileobj=io.BytesIO(raw), mode='r:') as t:
+            for n, m in enumerate(t):
+                if n >= MAX_MEMBERS: raise ValueError(f"{name} has more than {MAX_MEMBERS} members; this cannot be the archive")
+                if m.size < 0: raise ValueError(f"{name} is damaged: {m.name!r} has a size below 0; fetch it again")
+                yield m
+    except (tarfile.TarError, ArithmeticError, RecursionError, EOFError) as e: raise ValueError(f"{name} holds no whole tar archive: {e}; fetch it again") from None
 
 def _from_archive(path: Path, inside: str) -> dict[str, bytes]:
     "The `.txt` members in folder `inside` of a .tar.gz, by file name."
-    raw, out = _gunzip(path.read_bytes(), path.name), {}
-    try: members = tarfile.open(fileobj=io.BytesIO(raw), mode='r:').getmembers()
-    except tarfile.TarError as e: raise ValueError(f"{path.name} holds no whole tar archive: {e}; fetch it again") from None
-    for m in members:
+    if path.stat().st_size > MAX_BYTES: raise ValueError(f"{path.name} has more than {MAX_BYTES} bytes; this cannot be the archive")
+    raw, out = gunzip(path.read_bytes(), MAX_BYTES, path.name), {}
+    for m in _members(raw, path.name):
         at = PurePosixPath(m.name)
         if at.is_absolute() or '..' in at.parts: raise ValueError(f"{path.name} has a member {m.name!r} that leads out of the archive; do not trust it")
         if at.parent.name != inside or at.suffix != '.txt': continue
@@ -132,19 +134,19 @@ def check_content(
 def _download(url: str, to: Path, timeout: float, limit: int, progress: bool) -> None:
     "Fetch `url` into the file `to`; `ConnectionError` or `ValueError` says what went wrong."
     from tqdm.auto import tqdm
-    if not url.startswith(('https://', 'http://')): raise ValueError(f"url must start with https://, got {url!r}")
-    got = 0
+    if not url.startswith(('https://', 'http://')): raise ValueError(f"url must start with https://, got {masked(url)!r}")
+    got, shown = 0, masked(url)
     try:
         with urllib.request.urlopen(url, timeout=timeout) as r, open(to, 'wb') as f:
-            size = int(r.headers.get('Content-Length') or 0) or None
-            with tqdm(total=size, unit='B', unit_scale=True, desc=url.rsplit('/', 1)[-1], disable=not progress) as bar:
+            size = int(said) if (said := r.headers.get('Content-Length') or '').isdecimal() else None
+            with tqdm(total=size, unit='B', unit_scale=True, desc=shown.rsplit('/', 1)[-1], disable=not progress) as bar:
                 while chunk := r.read(1 << 16):
                     got += f.write(chunk)
                     bar.update(len(chunk))
-                    if got > limit: raise ValueError(f"{url} sends more than {limit} bytes; this cannot be the archive")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
-        raise ConnectionError(f"could not fetch {url}: {e}; try again, or fetch it by hand") from None
-    if size and got != size: raise ConnectionError(f"{url} broke off after {got} of {size} bytes; try again")
+                    if got > limit: raise ValueError(f"{shown} sends more than {limit} bytes; this cannot be the archive")
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
+        raise ConnectionError(f"could not fetch {shown}: {masked(str(e))}; try again, or fetch it by hand") from None
+    if size and got != size: raise ConnectionError(f"{shown} broke off after {got} of {size} bytes; try again")
 
 # %% ../../nbs/study/41_data.ipynb #6d92bdf3
 def get(

@@ -14,6 +14,7 @@ import pandas as pd
 import plcal_study
 from ..lm.tasks import own_data
 from ..measure.predictions import atomic_write
+from ..measure.safe import from_json
 from . import plaut2024, q5, q6
 from .claims import judge
 from .data import dataset, get
@@ -60,14 +61,24 @@ def read_record(
     "One record; raises `FileNotFoundError` that names the command which makes it."
     path = (folder or records_dir()) / f'{name}.csv'
     if not path.exists(): raise FileNotFoundError(f"no record {path.name} in {path.parent}; `plcal study` makes it")
-    return pd.read_csv(path)
+    return _csv(path)
 
+def _csv(path: Path) -> pd.DataFrame:
+    "A record; a `ValueError` with its name where it is no table."
+    try: return pd.read_csv(path)
+    except (ValueError, OverflowError) as e: raise ValueError(f"{path} is damaged: {str(e).strip()[:200]}; make it again with `plcal study`") from None
+
+# %% ../../nbs/study/60_pages.ipynb #72ef4015
 def about(
     folder: Path | None = None, # default: `records_dir()`
     name: str = 'about',        # 'about': the published results; 'q1_about': the models trained for q1
 ) -> dict:
     "What the records were made from."
-    return json.loads(((folder or records_dir()) / f'{name}.json').read_text())
+    path = (folder or records_dir()) / f'{name}.json'
+    try: said = from_json(path.read_bytes())
+    except ValueError as e: raise ValueError(f"{path} is damaged: {e}; make it again with `plcal study`") from None
+    if not isinstance(said, dict): raise ValueError(f"{path} must say by name what the records were made from, got {type(said).__name__}; make it again with `plcal study`")
+    return said
 
 def read_verdicts(
     folder: Path | None = None, # default: `records_dir()`
@@ -75,8 +86,9 @@ def read_verdicts(
     "The verdicts of all pages, in the order of the pages; each source was judged by itself."
     folder = folder or records_dir()
     files = [folder / 'verdicts.csv', *sorted(folder.glob('*_verdicts.csv'))] # published results before models of our own
-    found = [pd.read_csv(f) for f in files if f.exists()]
+    found = [_csv(f) for f in files if f.exists()]
     if not found: raise FileNotFoundError(f"no verdicts in {folder}; `plcal study` makes them")
+    if odd := [f for f, t in zip([f for f in files if f.exists()], found, strict=True) if 'page' not in t]: raise ValueError(f"{odd[0]} has no column 'page', so it holds no verdicts; make it again with `plcal study`")
     return pd.concat(found, ignore_index=True).sort_values('page', kind='stable', ignore_index=True)
 
 # %% ../../nbs/study/60_pages.ipynb #76c7be70

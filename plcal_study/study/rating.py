@@ -62,7 +62,7 @@ def rating_sheet(
 def _table(f: Path) -> pd.DataFrame:
     "A CSV file as text; a `ValueError` that names a file which is none."
     try: return pd.read_csv(f, dtype=str, keep_default_na=False)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e: raise ValueError(f"{f.name} is no CSV file ({str(e).strip()}); save the sheet again") from None
+    except (ValueError, OverflowError) as e: raise ValueError(f"{f.name} is no CSV file ({str(e).strip()}); save the sheet again") from None
 
 # %% ../../nbs/study/39_rating.ipynb #9219dd5f
 def _faults(name: str, d: pd.DataFrame, items: set[str], missing: bool) -> list[str]:

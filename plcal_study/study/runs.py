@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 import errno, faulthandler, hashlib, json, math, os, pickle, queue, re, shutil, signal, socket, subprocess, sys, threading, time, traceback
 import plcal_study
+from ..measure.safe import from_json, inside, masked
 if TYPE_CHECKING: import pandas as pd # loaded where it is used: a worker starts faster without it
 
 # %% auto #0
 __all__ = ['SCALES', 'FORMAT', 'Run', 'differs', 'run_id', 'settings', 'plan', 'workers_here', 'wall', 'read_cell', 'read_run',
-           'finished', 'made_from', 'Summary', 'clock', 'run_grid', 'status']
+           'finished', 'said_of', 'made_from', 'Summary', 'clock', 'run_grid', 'status']
 
 # %% ../../nbs/study/40_runs.ipynb #9f82e9d0
 SCALES = ('smoke', 'laptop', 'colab', 'paper') # from seconds on two cores to the grids of the sources
@@ -142,7 +143,7 @@ def _read_json(path: Path, cure: str = _AWAY) -> dict:
 
 def _parsed(text: bytes, path: str | Path, cure: str) -> dict:
     "The same, of bytes that lie anywhere."
-    try: said = json.loads(text)
+    try: said = from_json(text)
     except ValueError as e: raise _Damaged(f"{path} is damaged or cut short ({e}); {cure}") from None
     if not isinstance(said, dict) or 'format' not in said: raise _Damaged(f"{path} was not written by this package: it has no key 'format'; {cure}")
     if said['format'] != FORMAT:
@@ -150,6 +151,12 @@ def _parsed(text: bytes, path: str | Path, cure: str) -> dict:
     return said
 
 _AGAIN = 'delete it: the next run writes it again'
+
+def _seconds(said: dict, path: str | Path) -> float:
+    "What a cell took, as its file says."
+    s = said.get('seconds', 0)
+    if isinstance(s, (int, float)) and not isinstance(s, bool) and 0 <= s < 1e12: return float(s)
+    raise _Damaged(f"{path} must tell seconds as a number from 0, got {str(s)[:40]!r}; {_AWAY}")
 
 def _spec(said: dict, path: str | Path) -> Run:
     "The run of a file; fields it lacks are at their default, as they were when it was written."
@@ -175,8 +182,11 @@ _NOTES = ('.seconds', '.worker', '.begun.json') # of the runner, in a cell that 
 
 def _check(folder: Path, files: dict[str, list], deep: bool) -> None:
     "A `_Damaged` if a file is not what it was when the cell was finished."
+    if not isinstance(files, dict) or not all(isinstance(f, list) and list(map(type, f)) == [int, str] for f in files.values()): raise _Damaged(f"{folder / 'run.json'} has no key 'files' that tells size and hash of each; {_AWAY}")
     for name, (size, digest) in files.items():
-        if not (path := folder / name).is_file(): raise _Damaged(f"{path} is missing, which was there when the cell was finished; {_AWAY}")
+        try: path = inside(folder, name)
+        except ValueError as e: raise _Damaged(f"{folder / 'run.json'}: {e}; {_AWAY}") from None
+        if not path.is_file(): raise _Damaged(f"{path} is missing, which was there when the cell was finished; {_AWAY}")
         if path.stat().st_size != size: raise _Damaged(f"{path} has {path.stat().st_size:,} bytes, it had {size:,} when the cell was finished; {_AWAY}")
         if deep and _hash(path) != digest: raise _Damaged(f"{path} holds other bytes than when the cell was finished; {_AWAY}")
 
@@ -194,7 +204,7 @@ def read_cell(
     if not run_id(run) == folder.name == said.get('id'):
         raise ValueError(f"{path} says that it is cell {said.get('id')} and describes {run_id(run)}, in a folder named {folder.name}; give the folder back its name, or move it away to run it again")
     _check(folder, said.get('files', {}), deep)
-    return run, float(said.get('seconds', 0))
+    return run, _seconds(said, path)
 
 def read_run(
     out: str | Path, # as given to `run_grid`
@@ -218,7 +228,19 @@ def finished(
         if not (folder / 'cell.json').is_file(): continue
         run, seconds = read_cell(folder)
         if run.question == question and scale in (None, run.scale) and part in (None, run.part):
-            yield asdict(run) | json.loads((folder / 'cell.json').read_text()) | dict(id=folder.name, seconds=seconds), folder
+            yield asdict(run) | said_of(folder) | dict(id=folder.name, seconds=seconds), folder
+
+def said_of(
+    folder: str | Path, # runs/<id>
+) -> dict[str, Any]:
+    "What the cell.json of a finished cell says, its bytes held against the hash; {} where there is none; raises `ValueError` if it is damaged."
+    path, files = Path(folder, 'cell.json'), _read_json(Path(folder, 'run.json')).get('files', {})
+    if not path.is_file(): return {}
+    _check(Path(folder), {k: v for k, v in files.items() if k == 'cell.json'} if isinstance(files, dict) else files, deep=True)
+    try: said = from_json(path.read_bytes())
+    except ValueError as e: raise _Damaged(f"{path} is damaged or cut short ({e}); {_AWAY}") from None
+    if not isinstance(said, dict): raise _Damaged(f"{path} must hold what a cell says by name, got {type(said).__name__}; {_AWAY}")
+    return said
 
 def made_from(
     cells: Sequence[dict], # coordinates of `finished`, with 'versions'
@@ -260,11 +282,23 @@ def _lives(pid: int, born: str) -> bool:
     except OSError: return False
     return _born(pid) == born and _told(f'/proc/{pid}/stat').rpartition(')')[2].split()[:1] != ['Z'] # dead, and not yet fetched by its parent
 
+# %% ../../nbs/study/40_runs.ipynb #6166ed84
+def _signed(text: str) -> tuple[int, str, dict[str, str]] | None: # number, birth, machine
+    "Who signed a lock, or None where it is garbled; a number that would mean many processes is none."
+    try: pid, born, place = (said := from_json(text))['pid'], said['born'], {k: said[k] for k in _here()}
+    except (ValueError, KeyError, TypeError): return None
+    return (pid, born, place) if type(pid) is int and 1 < pid < 2**31 and all(isinstance(x, str) for x in (born, *place.values())) else None
+
+def _worker(note: Path) -> int | None:
+    "The number of the worker that signed a note, if it is one of this machine and lives."
+    try: signed = _signed(note.read_text(errors='replace'))
+    except OSError: return None
+    return signed[0] if signed and signed[2] == _here() and _lives(*signed[:2]) else None
+
 def _holder(text: str) -> bool | None:
     "Does who signed a lock live? None: that cannot be asked from here."
-    try:
-        pid, born, place = (said := json.loads(text))['pid'], said['born'], {k: said[k] for k in _here()}
-    except (ValueError, KeyError, TypeError): return None
+    if (signed := _signed(text)) is None: return None
+    pid, born, place = signed
     if place == _here(): return _lives(pid, born)
     if place['machine'] and (place['host'], place['machine']) == (_here()['host'], _here()['machine']) and place['boot'] != _here()['boot']: return False # the machine was started anew
     return None
@@ -279,9 +313,7 @@ def _look(lock: Path) -> tuple[str, int] | None: # what is written in it, and wh
 
 def _end_orphan(note: Path) -> bool:
     "End a worker whose runner is dead; False when there is none."
-    try: pid, born, place = (said := json.loads(note.read_text()))['pid'], said['born'], {k: said[k] for k in _here()}
-    except (OSError, ValueError, KeyError, TypeError): return False
-    if place != _here() or not _lives(pid, born): return False
+    if (pid := _worker(note)) is None: return False
     with suppress(OSError, AttributeError): os.killpg(pid, signal.SIGKILL)
     return True
 
@@ -426,8 +458,9 @@ def _loaded(work: bytes) -> tuple[Callable, dict[str, Any]]: # what fills a cell
 def _go_on(folder: Path, made: dict[str, Any]) -> None:
     "Note by what a cell is begun; a `ValueError` if it was begun by something else, whose half of the work cannot be gone on with."
     note = folder / '.begun.json'
-    try: was = json.loads(note.read_text()) if note.exists() else made if not _files(folder) else {}
+    try: was = from_json(note.read_bytes()) if note.exists() else made if not _files(folder) else {}
     except ValueError: was = {}
+    if not isinstance(was, dict): was = {}
     if other := [k for k in {**was, **made} if was.get(k) != made.get(k)]:
         how = ', '.join(f'{k} was {was.get(k)!r} and is {made.get(k)!r}' for k in other) if was else 'by which, it does not say'
         raise ValueError(f"{folder} was begun by another version of the code: {how}; go on with that version, or delete this folder to begin the cell anew")
@@ -617,8 +650,9 @@ class _Grid:
 # %% ../../nbs/study/40_runs.ipynb #4fddfdfa
 def _spent(partial: Path) -> float:
     "Seconds that went into an unfinished cell before."
-    try: return float((partial / '.seconds').read_text())
+    try: s = float((partial / '.seconds').read_text())
     except (OSError, ValueError): return 0.
+    return s if 0 <= s < 1e12 else 0.
 
 def _finish(grid: _Grid, i: str, run: Run, seconds: float, made: dict[str, Any]) -> None:
     "Say what a whole cell holds, and give it its name."
@@ -675,7 +709,8 @@ def _cell(grid: _Grid, k: int, i: str, run: Run) -> None:
 def _fail(grid: _Grid, i: str, run: Run, seconds: float, error: str, message: str, tail: str) -> None:
     "Say what went wrong with a cell; what it wrote stays."
     _keep(partial := grid.partial(i), seconds)
-    with _guard(grid.folder): _write_json(grid.folder / f'{i}.failed.json', id=i, run=asdict(run), seconds=round(seconds, 3), error=error, message=message, traceback=tail)
+    with _guard(grid.folder): _write_json(grid.folder / f'{i}.failed.json', id=i, run=asdict(run), seconds=round(seconds, 3), error=error, message=masked(message), traceback=masked(tail))
+    message = masked(message)
     grid.failed[i] = f'{error}: {message}'
     grid.said.append(f'failed: {i} {run.part} {run.task} {run.model} {settings(run)}\n  {error}: {message}'.rstrip() + f"\n  more in {grid.folder / f'{i}.failed.json'}; what it wrote is kept in {partial.name}")
 
@@ -860,12 +895,17 @@ def _portable(work: Callable) -> bytes:
     if b'__main__' in job: raise ValueError("work must be a function of a module, so that other processes can import it; got one of __main__, a script or a notebook: put it into a file of its own")
     return job
 
+def _listed(said: dict, path: str | Path) -> list[Run]:
+    "The runs of a list of cells."
+    if not isinstance(runs := said.get('runs'), list): raise _Damaged(f"{path} has no key 'runs' that lists the cells; {_AGAIN}")
+    return [_spec(dict(said, run=s), path) for s in runs]
+
 def _note(runs: Sequence[Run], folder: Path) -> None:
     "Keep the list of cells, by question and scale, so that `status` knows what waits; parts that are not in `runs` stay as they were."
     for question, scale in sorted({(r.question, r.scale) for r in runs}):
         own, path = [r for r in runs if (r.question, r.scale) == (question, scale)], folder / f'grid-{question}-{scale}.json'
         parts = {r.part for r in own}
-        known = [s for s in _read_json(path, _AGAIN).get('runs', []) if s['part'] not in parts] if path.exists() else []
+        known = [asdict(r) for r in _listed(_read_json(path, _AGAIN), path) if r.part not in parts] if path.exists() else []
         _write_json(path, runs=known + [asdict(r) for r in own])
 
 # %% ../../nbs/study/40_runs.ipynb #b6a089da
@@ -875,7 +915,7 @@ def status(
     "Every cell that a grid named or that lies there: done, running, failed, partial, waiting or damaged, and what was moved aside; raises `FileNotFoundError` if nothing was run there."
     import pandas as pd
     if not (folder := Path(out) / 'runs').is_dir(): raise FileNotFoundError(f"nothing was run in {out}: there is no {folder}; `plcal run` makes it, or name another --out")
-    known = {run_id(r): r for p in sorted(folder.glob('grid-*.json')) for said in [_read_json(p, _AGAIN)] for s in said['runs'] for r in [_spec(dict(said, run=s), p)]}
+    known = {run_id(r): r for p in sorted(folder.glob('grid-*.json')) for r in _listed(_read_json(p, _AGAIN), p)}
     ids = list(known) + sorted({m[1] for p in folder.iterdir() if (m := re.fullmatch(r'\.?([0-9a-f]{12})(|\.partial(?:-\d+)?|\.aside-\d+|\.failed\.json)', p.name))} - set(known))
     rows = []
     for i in ids:
@@ -905,5 +945,5 @@ def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
     if failed.exists():
         try: said = _read_json(failed, _AGAIN)
         except ValueError as e: return None, 'failed', _spent(partial), str(e)
-        return _spec(said, failed), 'failed', float(said.get('seconds', 0)), f"{said.get('error')}: {said.get('message')}"
+        return _spec(said, failed), 'failed', _seconds(said, failed), f"{said.get('error')}: {said.get('message')}"
     return None, 'partial' if partial.exists() or _turn(folder / f'.{i}.lock') > 1 else 'waiting', _spent(partial), ''

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 import heapq, os, re, secrets, shutil
-from .runs import _AGAIN, Run, _beating, _claim, _free, _guard, _note, _one, _parsed, _read_json, _spec, read_cell, run_id
+from ..measure.safe import inside, masked
+from .runs import _AGAIN, _AWAY, Run, _beating, _claim, _free, _guard, _listed, _note, _one, _parsed, _read_json, read_cell, run_id
 
 # %% auto #0
 __all__ = ['shard_of', 'shard', 'files_at', 'Gathered', 'gather']
@@ -68,12 +69,22 @@ def _on_the_way(folder: Path) -> Iterator[Path]:
         try: yield own
         finally: shutil.rmtree(own, ignore_errors=True)
 
+# %% ../../nbs/study/40a_shards.ipynb #67cc3fd6
+def _copy_in(fs, place: str, folder: Path) -> None:
+    "The files that a cell says it has, and its diary, each where its name says; nothing else is fetched. Raises `ValueError` for a name that leads elsewhere, `FileNotFoundError` for one that is not there."
+    files = _parsed(fs.cat_file(f'{place}/run.json'), f'{place}/run.json', _AWAY).get('files')
+    if not isinstance(files, dict): raise ValueError(f"{place}/run.json has no key 'files' that names what the cell wrote; {_AWAY}")
+    for name in ['run.json', *files, *(['log.txt'] if fs.exists(f'{place}/log.txt') else [])]:
+        (to := inside(folder, name)).parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(f'{place}/{name}', str(to))
+
 def _bring(fs, place: str, folder: Path, i: str, tmp: Path) -> str: # 'came', 'there', or why not
     "One finished cell, by way of `tmp`."
     shutil.rmtree(tmp / i, ignore_errors=True) # the same cell of another source
-    fs.get(f'{place}/', f'{tmp / i}/', recursive=True)
-    try: read_cell(tmp / i, deep=True)
-    except ValueError as e: return str(e).replace(str(tmp / i), place)
+    try:
+        _copy_in(fs, place, tmp / i)
+        read_cell(tmp / i, deep=True)
+    except (ValueError, FileNotFoundError) as e: return str(e).replace(str(tmp / i), place)
     with _guard(folder):
         if not (folder / i).exists():
             os.rename(tmp / i, folder / i)
@@ -92,7 +103,7 @@ def gather(
     cells = []
     for source in sources:
         fs, path = files_at(source)
-        if not fs.isdir(f'{path}/runs'): raise FileNotFoundError(f"{source} holds no results: there is no folder 'runs' in it; name what was given to --out")
+        if not fs.isdir(f'{path}/runs'): raise FileNotFoundError(f"{masked(str(source))} holds no results: there is no folder 'runs' in it; name what was given to --out")
         cells += [(fs, p) for p in sorted(fs.ls(f'{path}/runs', detail=False)) if re.fullmatch('[0-9a-f]{12}', p.rstrip('/').rsplit('/', 1)[1]) and fs.exists(f"{p.rstrip('/')}/run.json")]
         _note_all([(p, fs.cat_file(p)) for p in fs.glob(f'{path}/runs/grid-*.json')], folder)
     with _on_the_way(folder) as tmp:
@@ -105,6 +116,5 @@ def _note_all(lists: Sequence[tuple[str, bytes]], folder: Path) -> None:
     with _guard(folder): # what is read is what is written over
         known: dict[str, Run] = {}
         for name, text in [*((str(p), p.read_bytes()) for p in folder.glob('grid-*.json')), *lists]:
-            said = _parsed(text, name, _AGAIN)
-            known |= {run_id(r): r for s in said.get('runs', []) for r in [_spec(said | dict(run=s), name)]}
+            known |= {run_id(r): r for r in _listed(_parsed(text, name, _AGAIN), name)}
         _note(list(known.values()), folder)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-import hashlib, json, math, re, sys, threading, time
-from .runs import _PATIENCE, _beating, _claim, _Watch, read_cell
+import hashlib, math, re, sys, threading, time
+from .runs import _PATIENCE, _beating, _claim, _Watch, read_cell, said_of
 if TYPE_CHECKING: import pandas as pd
 
 # %% auto #0
@@ -44,7 +44,7 @@ def numbers_of(
     "What a cell came to, by step; its seconds and the numbers of cell.json under None; raises what `read_cell` raises."
     folder = Path(folder)
     _, seconds = read_cell(folder)
-    said = json.loads(path.read_text()) if (path := folder / 'cell.json').is_file() else {}
+    said = said_of(folder)
     rows: Rows = {None: _flat(said | dict(seconds=seconds))}
     for path in sorted(folder.rglob('*.parquet')):
         step, numbers = _measured(path)

@@ -17,6 +17,7 @@ from ..lm import examples, tasks, testbed
 from ..lm.examples import Examples, Task
 from ..measure.metrics import entropy, margin
 from ..measure.predictions import Predictions, atomic_write, from_logits, probs_of, save
+from ..measure.safe import from_json
 from . import q1
 from .runs import SCALES, Run
 
@@ -282,7 +283,7 @@ def work(
 ) -> None:
     "Fit the model of one cell, try every method on it, and leave what each says; methods that were done before an interruption are not done again."
     suite, notes = suite_of(run), Path(folder) / 'methods.json'
-    done: dict[str, dict] = json.loads(notes.read_text()) if notes.exists() else {}
+    done: dict[str, dict] = from_json(notes.read_bytes()) if notes.exists() else {}
     (Path(folder) / 'answers').mkdir(exist_ok=True)
     for t in tried(run, suite, Path(folder).parents[1] / 'shared', done):
         for s, p in t.answers.items(): save(p, answer_file(Path(folder), t.method, s))
