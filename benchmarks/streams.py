@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 OUT = Path(__file__).resolve().parent / "results" / "streams.json"
-SIZES, TURNS, PEER_UP_TO = (10**5, 10**6, 10**7, 10**8), {10**8: 3}, 10**7  # five turns below
+SIZES, TURNS, PEER_UP_TO = (10**5, 10**6, 10**7, 10**8), 3, 10**7
 PEAK, FLAT, TOPICS, FILES, BINS = 2e9, 1.25, 5000, 8, 15
 
 
@@ -78,7 +78,7 @@ def row(n, spread):
     with tempfile.TemporaryDirectory() as d:
         truth = write(n, Path(d))
         size, runs = sum(f.stat().st_size for f in Path(d).iterdir()), []
-        for _ in range(TURNS.get(n, 5)):
+        for _ in range(TURNS):
             runs.append(dict(rows=fresh("ours", d), clusters=fresh("ours", d, "topic")) | (dict(peer=fresh("memory", d)) if n <= PEER_UP_TO else {}))
     def of(who, what, by=1.): return spread([r[who][what] / by for r in runs])
     def gap(who): return max(abs(r[who]["answers"][k] - v) for r in runs for k, v in truth.items())

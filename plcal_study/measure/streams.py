@@ -153,7 +153,7 @@ def _add(s: Sums, conf: np.ndarray, correct: np.ndarray, unit: np.ndarray, edges
     b = _ids(conf, edges, 'right')
     cell, p = unit * bins + b, conf.astype(float)
     count = np.bincount(2 * cell + correct, minlength=2 * units * bins).reshape(units, bins, 2)
-    s.n[:] += count.sum(2)
+    s.n[:] += count[:, :, 0] + count[:, :, 1]
     s.correct[:] += count[:, :, 1]
     s.conf[:] += np.bincount(cell, p, units * bins).reshape(units, bins)
     s.brier[:] += np.bincount(unit, (p - correct)**2, units)
