@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from plcal_study.study.cli import QUESTIONS
 from plcal_study.study.cluster import run_on_ray
-from plcal_study.study.runs import _PATIENCE, Run, _in_turn, plan, read_cell, run_grid, run_id, wall
+from plcal_study.study.runs import _PATIENCE, Run, _in_turn, plan, read_cell, run_grid, wall
 from plcal_study.study.shards import _division
 
 OUT = Path(__file__).resolve().parent / "results" / "scheduler.json"
@@ -91,7 +91,7 @@ def grids():
     every, out = [], {}
     for q, module in QUESTIONS.items():
         m = importlib.import_module(module)
-        every.append(out.setdefault(q, plan(runs := m.grid("paper"), m.cost)))
+        every.append(out.setdefault(q, plan(m.grid("paper"), m.cost)))
     import pandas as pd
     out["all"] = pd.concat(every, ignore_index=True)
     seconds = 3600 * np.exp(np.random.default_rng(0).normal(0, .5, 20_000))
