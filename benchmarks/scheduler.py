@@ -18,7 +18,7 @@ from plcal_study.study.runs import _PATIENCE, Run, _in_turn, plan, read_cell, ru
 from plcal_study.study.shards import _division
 
 OUT = Path(__file__).resolve().parent / "results" / "scheduler.json"
-WORKERS, SEEDS, BACK, DAY = (1, 10, 100, 1000), 20, 600., 86_400.
+WORKERS, SEEDS, BACK, DAY = (1, 10, 100, 1000), 11, 600., 86_400.
 TRIES, EVERY = (inspect.signature(run_on_ray).parameters[k].default for k in ("tries", "every"))
 TARGET = .9 # of the best that is possible, max(longest cell, work / workers)
 

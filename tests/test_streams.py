@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from plcal_study.measure import streams
 from plcal_study.measure.bootstrap import bootstrap, ece_interval
 from plcal_study.measure.metrics import METRICS, auroc, bin_ids, brier_top, conf_gap, ece_null, nll_top, reliability
+from plcal_study.measure.logs import read_log
 from plcal_study.measure.predictions import from_grades, save
 from plcal_study.measure.streams import stream, stream_auroc, stream_intervals, stream_null, stream_reliability
 
@@ -190,6 +191,9 @@ def test_folders_and_lists(data, tmp_path):
     same(want, stream(str(tmp_path), cluster='topic', units=1000, progress=False))
     put(tmp_path / 'none', dict(conf=np.zeros(0), correct=np.zeros(0, bool), topic=np.zeros(0, str)))
     same(want, stream([folder, tmp_path / 'none'], cluster='topic', units=1000, progress=False)) # a file without rows is no fault
+
+def test_the_readers_of_logs_point_here(data):
+    with pytest.raises(ValueError, match=r'read Parquet files that memory does not hold by plcal_study\.measure\.streams'): read_log(data[0])
 
 def test_bar(data, capfd):
     stream(data[0])
