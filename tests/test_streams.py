@@ -129,6 +129,8 @@ def ratio_draws(a, b, draws, seed):
 def test_a_bin_of_one_cluster_has_no_interval(tmp_path):
     c = stream_reliability(stream(put(tmp_path / 'x', dict(conf=[.1, .12, .9, .91, .9], correct=[0, 1, 1, 0, 1], c=list('aaaab'))), cluster='c', progress=False))
     assert c.n.tolist() == [2, 3] and np.isnan([c.lo[0], c.hi[0]]).all() and c.lo[1] <= c.acc[1] <= c.hi[1]
+    c = stream_reliability(stream(put(tmp_path / 'x', dict(conf=[.1, .12, .9, .91, .9], correct=[0, 0, 1, 0, 1], c=list('abaab'))), cluster='c', progress=False))
+    assert np.isnan(c.lo[0]) and c.acc[0] == 0 and c.hi[1] > c.lo[1] # nothing is right in the first bin
 
 def test_null(data):
     folder, p, y, names = data

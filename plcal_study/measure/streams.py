@@ -255,7 +255,7 @@ def stream_reliability(
     sums: Sums,
     draws: int = 1000, # resamples, where there are clusters
     seed: int = 0,     # of the resamples
-) -> Curve:            # one entry a bin that holds something; `lo` and `hi` are NaN in a bin of one cluster
+) -> Curve:            # one entry a bin that holds something; `lo` and `hi` are NaN in a bin in which all resamples are alike
     "The reliability curve with 95% intervals: Wilson's for independent answers, equal to `reliability`; over clusters the percentile bootstrap's."
     _check(draws, seed)
     filled = sums.n.sum(0) > 0
@@ -267,8 +267,9 @@ def stream_reliability(
     units = len(sums.n)
     with np.errstate(invalid='ignore'): # a resample without the bin
         d = np.hstack([(by_unit[1] @ w) / (by_unit[0] @ w) for i, m in _starts(units, draws) for w in [_block(units, i, m, seed, [np.arange(units)]).astype(float)]])
-    d[(by_unit[0] > 0).sum(1) < 2] = np.nan
     lo, hi = (np.array([np.quantile(x[~np.isnan(x)], q) if not np.isnan(x).all() else np.nan for x in d]) for q in (.025, .975))
+    alike = lo == hi # e.g. one cluster, or no right answer: such draws say nothing of the spread
+    lo[alike], hi[alike] = np.nan, np.nan
     return Curve(conf / n, hits / n, lo, hi, n)
 
 # %% ../../nbs/measure/12_streams.ipynb #7f051c56
