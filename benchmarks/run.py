@@ -2,7 +2,7 @@
 
 Peers are installed into an environment of their own.  Each measurement runs in a fresh process on one core, ours and the
 peer's in turn, so that a ratio compares neighbours in time.  After measure.py come plaut2024.py and extraction.py, in the same
-environment, and testbed.py, facts.py, training.py, pretraining.py, learned.py and report.py in the project's own, with the interpreter that runs this: training needs
+environment, and testbed.py, facts.py, training.py, pretraining.py, learned.py, report.py, streams.py and scheduler.py in the project's own, with the interpreter that runs this: training needs
 the extra `lm`, which has its peer.  Extraction and training take about ten minutes each.  With a GPU, three of them are then
 measured there.  Records go to `benchmarks/results/`.
 One that fails does not keep the others from running; its name is the last line, and the exit status is 1."""
@@ -13,7 +13,7 @@ from pathlib import Path
 here = Path(__file__).resolve().parent
 root, env, results = here.parent, here.parent / ".venv-bench", here / "results"
 python = env / "bin" / "python"
-OURS = ("testbed", "facts", "training", "pretraining", "learned", "report")  # run in the project's own environment
+OURS = ("testbed", "facts", "training", "pretraining", "learned", "report", "streams", "scheduler")  # run in the project's own environment
 
 
 def install():

@@ -43,7 +43,8 @@ def _of_folder(path: Path) -> str:
     "What a folder holds."
     if (path/'scenario_state.json').exists(): return 'helm'
     found = [name for name, pattern in (('lm-eval', 'samples_*.jsonl'), ('lighteval', 'details_*.parquet')) if next(path.glob(pattern), None)]
-    if len(found) != 1: raise ValueError(f"{path}: a folder must be a run of HELM, or hold samples_….jsonl of lm-evaluation-harness or details_….parquet of lighteval{', and this one holds both' if found else ''}; give a file")
+    many = ', or read Parquet files that memory does not hold by plcal_study.measure.streams' if next(path.glob('*.parquet'), None) else ''
+    if len(found) != 1: raise ValueError(f"{path}: a folder must be a run of HELM, or hold samples_….jsonl of lm-evaluation-harness or details_….parquet of lighteval{', and this one holds both' if found else ''}; give a file{many}")
     return found[0]
 
 def _of_parquet(path: Path) -> str:

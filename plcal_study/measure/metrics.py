@@ -345,9 +345,13 @@ def _signed_sums(r: np.ndarray, ids: np.ndarray, cluster, draws: int, rng: np.ra
     if cluster.dtype.kind not in 'iuUS' and any(c is None or c != c for c in cluster.tolist()): raise ValueError("cluster has a missing value; give it a name of its own")
     names, unit = np.unique(cluster.astype(str) if cluster.dtype.kind == 'O' else cluster, return_inverse=True)
     if len(names) < 2: raise ValueError(f"cluster must name at least 2 clusters, got {len(names)}; one says nothing of the spread")
-    sums, null, step = scipy.sparse.csr_array((r, (ids, unit)), shape=(ids.max() + 1, len(names))), np.empty(draws), max(1, 2**20 // len(names))
-    for i in range(0, draws, step): null[i:i+step] = np.abs(sums @ rng.choice([-1., 1.], (len(names), min(step, draws - i)))).sum(0)
-    return null / len(r)
+    return _flipped(scipy.sparse.csr_array((r, (ids, unit)), shape=(ids.max() + 1, len(names))), draws, rng) / len(r)
+
+def _flipped(sums, draws: int, rng: np.random.Generator) -> np.ndarray: # sums (bins, clusters), an array or sparse -> (draws,)
+    "The size of the sums of all bins when each cluster's keep or change their sign at random."
+    null, step = np.empty(draws), max(1, 2**20 // sums.shape[1])
+    for i in range(0, draws, step): null[i:i+step] = np.abs(sums @ rng.choice([-1., 1.], (sums.shape[1], min(step, draws - i)))).sum(0)
+    return null
 
 # %% ../../nbs/measure/01_metrics.ipynb #f5f5b924
 def _truths(conf, p_correct) -> tuple[np.ndarray, np.ndarray]: # (n,) float64 each

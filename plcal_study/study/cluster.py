@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 import json, os, pickle, shutil, signal, sys, tempfile, threading, time
 from ..measure.safe import from_json, inside, masked
-from .runs import Run, Summary, _Grid, _Line, _note, _one, _portable, _read_json, _settle, _worker, plan, run_grid, run_id
+from .runs import Run, Summary, _Grid, _in_turn, _Line, _note, _one, _portable, _read_json, _settle, _worker, plan, run_grid, run_id
 from .shards import files_at
 
 # %% auto #0
@@ -161,7 +161,7 @@ def run_on_ray(
 ) -> Summary:
     "Do on a cluster what is not done yet; raises what `run_grid` raises, `ImportError` without ray and `ConnectionError` without a cluster."
     began, order = time.monotonic(), {run_id(r): r for r in runs}
-    cells = plan(runs, cost).sort_values('seconds', ascending=False, kind='stable')
+    cells = _in_turn(plan(runs, cost))
     if not isinstance(tries, int) or tries < 1: raise ValueError(f"tries must be a whole number from 1, got {tries!r}")
     if not every > 0: raise ValueError(f"every must be seconds above 0, got {every!r}")
     job, line, lost = _portable(work), _Line(progress), dict.fromkeys(order, 0)

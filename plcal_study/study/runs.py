@@ -101,6 +101,10 @@ def plan(
         seen[row['id']] = i
     return pd.DataFrame(rows)
 
+def _in_turn(cells: pd.DataFrame) -> pd.DataFrame: # of `plan`
+    "Cells in the order in which they are given out: the longest first, equal ones as they are listed."
+    return cells.sort_values('seconds', ascending=False, kind='stable')
+
 # %% ../../nbs/study/40_runs.ipynb #98de8c25
 def workers_here() -> int:
     "How many cells to run at a time on this machine: one a GPU, or else one a core."
@@ -827,7 +831,7 @@ def run_grid(
 ) -> Summary:
     "Do what is not done yet; `ValueError` before anything starts when the grid, `work` or a finished cell is not as it should be; after Ctrl-C, `KeyboardInterrupt` with the same command to go on."
     began, runs = time.monotonic(), list(runs)
-    cells = plan(runs, cost).sort_values('seconds', ascending=False, kind='stable')
+    cells = _in_turn(plan(runs, cost))
     if not isinstance(workers, int) or workers < 1: raise ValueError(f"workers must be a whole number from 1, got {workers!r}")
     job, folder = _portable(work), Path(out) / 'runs'
     if any(p.exists() and not p.is_dir() for p in (Path(out), folder)): raise ValueError(f"out must be a folder, got {str(out)!r}, which is a file or holds a file named 'runs'; give another --out")

@@ -32,12 +32,17 @@ def shard(
 ) -> list[Run]: # in the order of the grid; may be empty when there are more shares than cells
     "One of `n` shares of a grid, of about equal cost; raises `ValueError` for a share that there is not."
     shard_of(f'{i}/{n}')
+    share = _division([(run_id(r), float(cost(r))) for r in runs], n)
+    return [r for r in runs if share[run_id(r)] == i]
+
+def _division(cells: Sequence[tuple[str, float]], n: int) -> dict[str, int]: # (id, seconds) -> share of each, from 1
+    "Dearest first, each to the share that has the least to do."
     loads, share = [(0., k) for k in range(1, n + 1)], {}
-    for seconds, name in sorted((-float(cost(r)), run_id(r)) for r in runs):
+    for seconds, name in sorted((-s, i) for i, s in cells):
         load, k = loads[0]
         heapq.heapreplace(loads, (load - seconds, k))
         share[name] = k
-    return [r for r in runs if share[run_id(r)] == i]
+    return share
 
 # %% ../../nbs/study/40a_shards.ipynb #a8fefb92
 def files_at(
