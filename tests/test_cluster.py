@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip('fsspec')
 import fake_question
-from plcal_study.study import cluster
+from plcal_study.study import cluster, runs
 from plcal_study.study.runs import Run, run_id
 from plcal_study.study.shards import gather
 
@@ -73,7 +73,7 @@ def test_copies_go_out_while_a_cell_is_at_work(bucket):
 def test_a_process_stands_still_while_it_is_copied(tmp_path):
     p = subprocess.Popen([sys.executable, '-c', 'import time\nwhile True: time.sleep(.01)'], start_new_session=True)
     try:
-        (tmp_path / '.worker').write_text(json.dumps(dict(pid=p.pid)))
+        (tmp_path / '.worker').write_text(json.dumps(dict(pid=p.pid, born=runs._born(p.pid)) | runs._here()))
         def state(): return Path(f'/proc/{p.pid}/stat').read_text().rpartition(')')[2].split()[0]
         with cluster._stopped(tmp_path):
             time.sleep(.1)
