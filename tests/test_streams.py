@@ -102,6 +102,11 @@ def test_as_many_clusters_as_units_stay_apart(data):
     assert stream(data[0], cluster='topic', units=TOPICS, progress=False).unit == 'clusters'
     assert stream(data[0], cluster='topic', units=TOPICS - 1, progress=False).unit == 'random groups of clusters'
 
+def test_one_more_cluster_when_the_units_are_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, '_STEP', 2)
+    s = stream(put(tmp_path / 'x', dict(conf=[.5] * 8, correct=[1, 0] * 4, c=list('aabbccda'))), cluster='c', units=3, progress=False)
+    assert s.unit == 'random groups of clusters' and s.n.sum() == 8
+
 def test_clusters_of_every_type(data, tmp_path):
     folder, p, y, names = data
     want = stream(folder, cluster='topic', progress=False)
