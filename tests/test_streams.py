@@ -95,12 +95,17 @@ def test_more_clusters_than_units_fall_into_groups(data, tmp_path, monkeypatch):
     assert s.unit == 'random groups of clusters' and s.names is None
     ours, theirs = stream_intervals(s, draws=100), in_memory(p, y, np.array([of[t] for t in names]), draws=100)
     for k in ours: close(ours[k][:3], theirs[k][:3])
-    order = np.random.default_rng(1).permutation(N)
-    same(s, stream(put(tmp_path / 'x', dict(conf=p[order], correct=y[order], topic=names[order])), cluster='topic', units=50, progress=False))
+    for order in (np.random.default_rng(1).permutation(N), np.argsort(names)): # at once, or one cluster after the other, so that full units are moved
+        same(s, stream(put(tmp_path / 'x', dict(conf=p[order], correct=y[order], topic=names[order])), cluster='topic', units=50, progress=False))
 
 def test_as_many_clusters_as_units_stay_apart(data):
     assert stream(data[0], cluster='topic', units=TOPICS, progress=False).unit == 'clusters'
     assert stream(data[0], cluster='topic', units=TOPICS - 1, progress=False).unit == 'random groups of clusters'
+
+def test_one_more_cluster_when_the_units_are_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, '_STEP', 2)
+    s = stream(put(tmp_path / 'x', dict(conf=[.5] * 8, correct=[1, 0] * 4, c=list('aabbccda'))), cluster='c', units=3, progress=False)
+    assert s.unit == 'random groups of clusters' and s.n.sum() == 8
 
 def test_clusters_of_every_type(data, tmp_path):
     folder, p, y, names = data
