@@ -359,3 +359,11 @@ def test_two_runs_in_a_folder_are_not_mixed(tmp_path):
     path, _ = log_files.lm_eval(tmp_path, questions(4))
     (tmp_path / 'samples_toy_2026-02-02.jsonl').write_text(path.read_text())
     with pytest.raises(ValueError, match='files of 2 runs'): read_log(tmp_path)
+
+@pytest.mark.parametrize('first', [[None, '1'], [None, None], [None, .5, .25]])
+def test_a_null_at_the_head_of_the_first_list_shifts_nothing(tmp_path, first):
+    "Arrow's JSON reader loses it, and then every list holds the values of the one before."
+    rows = [dict(id='a', v=first), dict(id='b', v=first[1:] * 2), dict(id='c', v=first)]
+    (f := tmp_path / 'x.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in rows))
+    from plcal_study.measure.tables import read_columns
+    assert [r if isinstance(r['v'], list) else r | dict(v=json.loads(r['v'])) for r in read_columns(f)] == rows
