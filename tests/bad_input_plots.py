@@ -28,4 +28,10 @@ CASES = [
     ('plot_heatmap: empty',          lambda: plot_heatmap(pd.DataFrame(), 'u', 1), ValueError, 'at least one number'),
     ('plot_heatmap: only gaps',      lambda: plot_heatmap(pd.DataFrame([[np.nan]]), 'u', 1), ValueError, 'at least one number'),
     ('save_figure: kind',            lambda: save_figure(Figure(), 'a.svg'), ValueError, "must end in .png or .pdf, got 'a.svg'"),
+    ('corp_curve: a draw too few',   lambda: corp_curve([.9, .8], [1, 0], draws=39), ValueError, 'draws must be at least 40'),
+    ('roc_points: all wrong',        lambda: roc_points([.9, .8], [0, 0]), ValueError, 'both right and wrong answers, got only False'),
+    ('plot_forest: above its bounds', lambda: plot_forest(_rows(estimate=[.6, .9])), ValueError, "got a different 'b'"),
+    ('plot_scatter: infinite y',     lambda: _scatter([1, 2], y=(1, np.inf)), ValueError, "gap at 'b'"),
+    ('plot_scatter: names short',    lambda: _scatter([1, 2], names=('a',)), ValueError, 'one length'),
+    ('plot_threshold: columns',      lambda: plot_score_threshold([[0, 1]], [[0, 1]], 5), ValueError, 'one shape (m,)'),
 ]

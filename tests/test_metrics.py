@@ -73,6 +73,12 @@ def test_one_ulp_from_an_edge(bins, dtype):
         np.testing.assert_array_equal(bin_ids(conf, bins), right)
         np.testing.assert_array_equal(bin_ids(conf, bins, 'left'), left)
 
+def test_confidences_of_single_precision_are_summed_in_double():
+    conf, correct = drawn(20_000, dtype=np.float32)
+    for name, metric in METRICS.items():
+        if name not in ('auroc', 'aurc', 'eaurc', 'augrc', 'acc'): assert metric(conf, correct) == pytest.approx(metric(conf.astype(float), correct), rel=1e-12, abs=0), name
+    np.testing.assert_allclose(ece_null(conf, draws=5).draws, ece_null(conf.astype(float), draws=5).draws, rtol=1e-12)
+
 def test_many_rows_are_cut_into_steps_and_nothing_is_lost():
     conf, correct = drawn(100_003)
     edges = np.arange(16) / 15
@@ -291,6 +297,7 @@ def test_limits_of_scores():
     assert nll([[0., -np.inf]], [0]) == 0 and nll([[0., -np.inf]], [1]) == np.inf
     assert brier([[1., 0.]], [1]) == 2 and brier([[1., 0.]], [0]) == 0 and brier_top([1.], [0]) == 1
     assert margin([[1.]]) == 1 and entropy([[1.]]) == 0
+    assert margin([[.75, .25]]).tolist() == [.5] and margin([[1.], [1.]]).tolist() == [1, 1] # one row is not one option
     assert nll_top([1., 0.], [0, 1]) == pytest.approx(-math.log(1e-7)) and nll_top([1., 0.], [1, 0]) == pytest.approx(1e-7, rel=1e-6)
     assert cerr_pos([1., .2], [1, 0]) == 0 and cerr_neg([1., .2], [1, 0]) == pytest.approx(.2)
 

@@ -1,0 +1,139 @@
+"What `python benchmarks/mutation.py` found that no other test noticed: a test for each hole."
+import importlib, inspect, json
+from itertools import permutations
+from pathlib import Path
+import numpy as np
+import pyarrow as pa
+import pytest
+from plcal_study.measure import bootstrap as B, calibrators as C, tables as T
+from plcal_study.measure import inference as I
+from plcal_study.measure.abstention import grid_certified
+from plcal_study.measure.bootstrap import auroc_draws, bootstrap, bootstrap_diff, ece_interval, resample_counts
+from plcal_study.measure.logs import read_log
+from plcal_study.measure.metrics import auroc, brier_top, cerr_neg, ece, ece_null, smece
+from plcal_study.measure.predictions import from_grades
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------------------
+
+def test_smooth_error_that_a_very_wide_kernel_cannot_see():
+    "Too low at both sides and too high in the middle, so that the errors cancel in every wide window."
+    conf, correct = np.repeat([.25, .5, .75], [4, 8, 4]), [1, 1, 0, 0] + [1, 1] + [0] * 6 + [1] * 4
+    assert smece(conf, correct, sigma=1) < 1e-9 < .05 < smece(conf, correct)
+
+
+# --- bootstrap -------------------------------------------------------------------------------------------------------------------
+
+def test_the_counts_of_large_clusters_do_not_overflow():
+    "Two scores, so that a single step holds about 38,000 right answers: more than a small integer can."
+    rng, unit = np.random.default_rng(0), np.repeat(np.arange(100), 800)
+    score, correct, w = rng.integers(0, 2, 80_000), rng.random(80_000) < .95, resample_counts(100, 3)
+    slow = [auroc(score[rows], correct[rows]) for rows in (np.repeat(np.arange(80_000), w[unit, b]) for b in range(3))]
+    np.testing.assert_allclose(auroc_draws(score, correct, draws=3, cluster=unit), slow, rtol=1e-12)
+
+def test_the_jackknife_of_many_questions_leaves_out_groups_of_its_own_stream():
+    x = np.random.default_rng(3).exponential(size=600)
+    group = np.random.default_rng([4, 2]).permutation(600) % 500
+    d = np.array([x[group != i].mean() for i in range(500)])
+    d = d.mean() - d
+    assert B._acceleration(B._mean_of(x, np.arange(600), 600), 600, 4) == pytest.approx((d**3).sum() / (6 * (d**2).sum()**1.5), rel=1e-9)
+
+def test_resamples_come_from_the_stream_that_is_written_down():
+    balls = np.random.default_rng([7, 1, 0, 0]).integers(0, 5, (3, 5))
+    np.testing.assert_array_equal(resample_counts(5, 3, seed=7).T, [np.bincount(b, minlength=5) for b in balls])
+
+def test_a_resample_in_which_a_statistic_has_no_value_is_discarded():
+    i = bootstrap(cerr_neg, [.9, .8, .7, .6, .5, .4], [1, 1, 1, 1, 1, 0], draws=200)
+    assert 0 < i.draws < 200 and i.method == f'percentile; {200 - i.draws} of 200 resamples discarded' and (i.lo, i.hi) == pytest.approx((.4, .4))
+
+
+# --- inference and every interval ------------------------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(5)
+X, Y, Z = RNG.normal(size=(3, 60)).cumsum(0)
+HIT, HIT2 = RNG.random((2, 60)) < [[.6], [.5]]
+INTERVALS = dict(
+    auroc=lambda level: I.auroc_interval(X, HIT, level=level), aurc=lambda level: I.aurc_interval(X, HIT, level=level), augrc=lambda level: I.augrc_interval(X, HIT, level=level),
+    mann_whitney=lambda level: I.mann_whitney(X, HIT, level=level), mcnemar=lambda level: I.mcnemar(HIT, HIT2, level=level), mean_difference=lambda level: I.mean_difference(X, Y, level=level),
+    delong=lambda level: I.delong([X, Y], HIT, level=level).compare(0, 1), pearson=lambda level: I.pearson(X, Y, level=level), spearman=lambda level: I.spearman(X, Y, level=level),
+    kendall=lambda level: I.kendall(X, Y, level=level), correlation_difference=lambda level: I.correlation_difference(X, Y, Z, level=level),
+    resampled_mean=lambda level: I.resampled_mean(X[:9], .25, level=level), bootstrap=lambda level: bootstrap(np.mean, X, draws=200, level=level),
+    bca=lambda level: bootstrap(np.mean, X, draws=200, level=level, method='bca'), bootstrap_diff=lambda level: bootstrap_diff(np.mean, [X], [Y], draws=200, level=level),
+    ece=lambda level: ece_interval(np.abs(np.tanh(X)), HIT, 3, draws=200, level=level))
+
+@pytest.mark.parametrize('name', INTERVALS)
+def test_an_interval_of_a_lower_level_lies_strictly_inside(name):
+    a, b, c = (INTERVALS[name](level) for level in (.5, .8, .99))
+    assert c.lo < b.lo < a.lo < a.hi < b.hi < c.hi and a.estimate == b.estimate == c.estimate
+
+def test_an_interval_that_is_a_formula_says_that_nothing_was_drawn():
+    for f in (I.auroc_interval, I.aurc_interval, I.augrc_interval):
+        i, j = f(X, HIT), f(X, HIT, np.arange(60) // 3)
+        assert (i.draws, i.n, i.clusters, i.level, j.draws, j.n, j.clusters) == (0, 60, 60, .95, 0, 60, 20)
+
+def test_a_lower_level_needs_less_to_be_found():
+    assert I.power_mean(.2, 1., 50, .8) > I.power_mean(.2, 1., 50) and I.power_correlation(.3, 20, .8) > I.power_correlation(.3, 20)
+    assert I.n_for_mean(.2, 1., level=.8) < I.n_for_mean(.2, 1.) and I.detectable_correlation(20, level=.8) < I.detectable_correlation(20)
+
+def test_both_ends_turn_round_with_the_models():
+    for f in (lambda a, b: I.correlation_difference(X, a, b), lambda a, b: I.mean_difference(a, b), lambda a, b: I.delong([a, b], HIT).compare(0, 1),
+              lambda a, b: I.mcnemar(a > 0, b > 0), lambda a, b: bootstrap_diff(np.mean, [a], [b], draws=100)):
+        one, other = f(Y, Z), f(Z, Y)
+        np.testing.assert_allclose([one.estimate, one.lo, one.hi], [-other.estimate, -other.hi, -other.lo], rtol=1e-9)
+        assert one.lo < one.estimate < one.hi
+
+def test_kendalls_error_with_ties_is_that_over_all_orders():
+    x, y, n = np.array([1, 1, 1, 2, 3, 3.]), np.array([1, 1, 1, 2, 2, 3.]), 6
+    a, b = (np.sign(v[:, None] - v) for v in (x, y))
+    over = np.std([(a * b[np.ix_(p, p)]).sum() / 2 for p in permutations(range(n))]) / np.sqrt(np.abs(a).sum() / 2 * np.abs(b).sum() / 2)
+    assert I._tied(x, y) == pytest.approx(over / (np.sqrt(n * (n - 1) * (2*n + 5) / 18) / (n * (n - 1) / 2)), rel=1e-12)
+
+# --- abstention ------------------------------------------------------------------------------------------------------------------
+
+def test_a_grid_of_one_step_is_the_lowest_score(): assert grid_certified([.2, .1, .3], 100, .2, steps=1).tolist() == [.1]
+
+
+# --- calibrators, tables ---------------------------------------------------------------------------------------------------------
+
+def test_padding_does_not_count_where_a_temperature_runs_to_its_edge():
+    z = np.array([[2., 0., -1e30]])
+    assert C._edge(z, np.array([1.2]), 0.) == 'bound' and C._edge(z, np.array([.8]), 0.) == 'uninformative'
+
+def test_every_column_of_the_report_is_there():
+    p = from_grades(np.abs(np.tanh(X)), HIT)
+    row, null = C.repair_report(p, ['platt'], draws=50).loc['uncalibrated'], ece_null(p.conf, HIT, draws=50)
+    assert (row.accuracy, row.ece15, row.ece15_null, row.ece15_p) == (HIT.mean(), ece(p.conf, HIT), null.mean, null.p) and row.brier_top == brier_top(p.conf, HIT)
+
+def test_names_that_are_numbers_keep_their_fraction():
+    ids, none = T._ids(pa.chunked_array([[1.5, 2., None]]))
+    assert ids.tolist()[:2] == ['1.5', '2'] and none.tolist() == [False, False, True]
+
+def test_a_column_with_an_empty_name_is_not_taken_for_the_cluster(tmp_path):
+    file, rows = tmp_path / 'a.csv', [('.9', 1, 'x'), ('.8', 0, 'x'), ('.7', 1, 'y'), ('.6', 0, '')]
+    for cut, names in ((3, ['x', 'x', 'y']), (4, None)):
+        file.write_text('conf,correct,subject\n' + ''.join(f'{a},{b},"{c}"\n' for a, b, c in rows[:cut]))
+        cluster = read_log(file).cluster
+        assert (cluster if cluster is None else cluster.tolist()) == names
+
+def test_what_was_taken_for_the_confidence_is_told(tmp_path, capsys):
+    (tmp_path / 'a.csv').write_text('prob_0,prob_1,label\n.9,.1,0\n.2,.8,1\n')
+    read_log(tmp_path / 'a.csv')
+    assert 'confidence: largest of' in ''.join(capsys.readouterr())
+
+
+# --- defaults --------------------------------------------------------------------------------------------------------------------
+
+DEFAULTS = Path(__file__).parent / 'measure_defaults.json'
+
+def defaults():
+    "The defaults of every public function of the floor."
+    modules = [importlib.import_module(f'plcal_study.measure.{p.stem}') for p in sorted(Path(I.__file__).parent.glob('[a-z]*.py'))]
+    functions = {f'{m.__name__.split(".")[-1]}.{n}': getattr(m, n) for m in modules for n in m.__all__ if inspect.isfunction(getattr(m, n))}
+    plain = {n: {k: v.default for k, v in inspect.signature(f).parameters.items() if v.default is not v.empty} for n, f in functions.items()}
+    return {n: {k: v if isinstance(v, bool | int | float | str | None) else getattr(v, '__name__', str(v)) for k, v in d.items()} for n, d in plain.items() if d}
+
+def test_defaults_are_a_promise():
+    "Another default gives another number to those who did not ask: say it in CHANGELOG.md, then renew the table by `python tests/test_measure_edges.py`."
+    assert defaults() == json.loads(DEFAULTS.read_text())
+
+if __name__ == '__main__': DEFAULTS.write_text(json.dumps(defaults(), indent=1) + '\n')
