@@ -14,6 +14,7 @@ CASES = [
     ('of Windows',            lambda: inside('runs', 'a\\..\\..\\x'), ValueError, 'stays in its folder'),
     ('a drive',               lambda: inside('runs', 'C:x'), ValueError, 'stays in its folder'),
     ('a NUL',                 lambda: inside('runs', 'a\0b'), ValueError, 'stays in its folder'),
+    ('a name too long',       lambda: inside('runs', 'a/' + 'ä' * 128), ValueError, 'stays in its folder'),
     ('no name',               lambda: inside('runs', ''), ValueError, "got ''"),
     ('the folder itself',     lambda: inside('runs', '.'), ValueError, 'stays in its folder'),
     ('a number for a name',   lambda: inside('runs', 7), ValueError, 'stays in its folder'),

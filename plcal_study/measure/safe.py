@@ -24,9 +24,10 @@ def inside(
     folder: str | Path,
     name: Any, # of a file below it, with / between folders, as somebody else wrote it
 ) -> Path:     # the two together
-    "The path of a file below a folder; raises `ValueError` for a name that leads out of it, or is none."
+    "The path of a file below a folder; raises `ValueError` for a name that leads out of it, is too long for a file, or is none."
     parts = PurePosixPath(name).parts if isinstance(name, str) else ()
-    if not parts or '..' in parts or name.startswith('/') or re.search(r'[\0\\]|^[A-Za-z]:', name): raise ValueError(f"a file must have a name that stays in its folder, got {str(name)[:80]!r}; do not trust where it came from")
+    out = not parts or '..' in parts or name.startswith('/') or re.search(r'[\0\\]|^[A-Za-z]:', name)
+    if out or len(name) > 2000 or max(len(os.fsencode(p)) for p in parts) > 255: raise ValueError(f"a file must have a name that stays in its folder, got {str(name)[:80]!r}; do not trust where it came from")
     return Path(folder, *parts)
 
 # %% ../../nbs/measure/00a_safe.ipynb #e54e43ac
