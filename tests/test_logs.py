@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 import log_files
 from log_files import GRADED, WITH_LOGITS, questions
+from plcal_study.measure import records, responses
 from plcal_study.measure.logs import FORMATS, format_of, read_log
-from plcal_study.measure.predictions import pair, select
+from plcal_study.measure.predictions import from_logits, pair, save, select
 
 FEW = settings(deadline=None, max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -367,3 +368,110 @@ def test_a_null_at_the_head_of_the_first_list_shifts_nothing(tmp_path, first):
     (f := tmp_path / 'x.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in rows))
     from plcal_study.measure.tables import read_columns
     assert [r if isinstance(r['v'], list) else r | dict(v=json.loads(r['v'])) for r in read_columns(f)] == rows
+
+
+# ---- what `python benchmarks/mutation.py` found that nothing else noticed
+
+def test_a_confidence_and_a_grade_that_are_named_are_all_that_is_read():
+    t = pd.DataFrame(dict(id=['a', 'b', 'c'], probs=[[.9, .1], [.2, .8], [.6, .4]], label=[1, 0, 1], p_max=[.5, .6, .7], acc=[1, 0, 1]))
+    p = read_log(t, columns=dict(conf='p_max', correct='acc'), quiet=True)
+    assert p.logits is None and p.conf.tolist() == [.5, .6, .7] and p.correct.tolist() == [True, False, True]
+
+@pytest.mark.parametrize('without', ['label', 'probs'])
+def test_a_grade_stands_where_scores_or_the_right_option_are_not_told(without):
+    t = pd.DataFrame(dict(id=['a', 'b', 'c'], probs=[[.9, .1], [.2, .8], [.6, .4]], label=[0, 1, 0], conf=[.9, .8, .6], acc=[0, 1, 0])).drop(columns=without)
+    assert read_log(t, columns=dict(correct='acc', conf='conf'), quiet=True).correct.tolist() == [False, True, False]
+
+def test_a_row_without_a_name_is_called_by_its_number_and_a_named_cluster_is_said():
+    t = pd.DataFrame(dict(conf=[.5, .6, .7], acc=[1, 0, 1], book=['x', 'y', 'x']))
+    read = read_log(t, columns=dict(cluster='book'), quiet=True).meta['read']
+    assert read['uid'].startswith('the row number') and read['cluster'] == 'book'
+    assert read_log(t.rename(columns=dict(book='subject')), quiet=True).meta['read']['cluster'] == 'subject, 2 values'
+
+def test_two_fields_that_group_alike_are_one_cluster():
+    fields = [dict(subject=s, category={'law': 'ZZ', 'art': 'AA'}[s]) for s in ('law', 'art', 'law')]
+    assert records.subjects(fields, None, reading := records.Reading('x', 'inspect')) == ['law', 'art', 'law'] and reading.took['cluster'] == 'subject, 2 values'
+    assert records.subjects(fields, dict(cluster='category'), reading) == ['ZZ', 'AA', 'ZZ'] and reading.took['cluster'] == 'category, 2 values'
+    with pytest.raises(ValueError, match='could both be the cluster'): records.subjects([dict(subject=s, topic=t) for s, t in ('ax', 'ay', 'bx')], None, reading)
+
+@pytest.mark.parametrize('reasons, ends', [(3, ''), (4, '; …')])
+def test_the_three_commonest_reasons_are_told(reasons, ends, capsys):
+    r = records.Reading('log.csv', 'csv', took=dict(conf='p'), skipped={f'reason {i}': i for i in range(1, reasons + 1)}, first='line 2: x')
+    n = sum(range(1, reasons + 1))
+    top = '; '.join(f'{i} × reason {i}' for i in range(reasons, reasons - 3, -1))
+    said = records.announced(r, 5)
+    assert said == ['plcal_study: log.csv: 5 answers, read as csv; confidence: p', f'plcal_study: log.csv: left out {n} of {n + 5} rows: {top}{ends} (the first is line 2: x)']
+    records.finished(r, {}, uid=np.array(['a']), correct=np.array([True]), conf=np.array([.5]))
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+@pytest.mark.parametrize('method', ['multiple_choice_joint', 'multiple_choice_separate_calibrated'])
+def test_splits_of_helm_can_be_clusters(tmp_path, method):
+    folder, _ = log_files.helm(tmp_path, questions(4), method)
+    log = json.loads((f := folder / 'scenario_state.json').read_text())
+    for s in log['request_states']: s['instance']['sub_split'] = f"part {int(s['instance']['id'][2:]) % 2}"
+    f.write_text(json.dumps(log))
+    p = read_log(folder, columns=dict(cluster='sub_split'), quiet=True)
+    assert p.cluster.tolist() == ['part 0', 'part 1'] * 2 and p.meta['read']['cluster'] == 'sub_split, 2 values' and p.meta['read']['label'] == 'references tagged correct'
+
+def test_options_of_one_letter_in_an_older_log_have_mass_beside_them(tmp_path):
+    q = questions(3)
+    path, _ = log_files.lm_eval(tmp_path, q)
+    old = [json.loads(x) for x in path.read_text().splitlines()]
+    for r in old: r['arguments'] = [[a['arg_0'], a['arg_1']] for a in r['arguments'].values()]
+    p = read_log(log_files.lines(path, old), quiet=True)
+    np.testing.assert_allclose(p.scores['off_option_mass'], [1 - sum(map(math.exp, z)) for z in q.loglik], atol=1e-12)
+
+@pytest.mark.parametrize('x', [math.nan, True, '-1'])
+def test_a_logprob_that_is_no_number(x):
+    with pytest.raises(ValueError, match='a logprob must be a number'): responses._nats(x)
+
+def test_the_last_letter_is_an_option_too(tmp_path):
+    reply = log_files.chat([-.5])
+    content = reply['choices'][0]['logprobs']['content'] = [log_files.token(' Z', -.1, [(' Z', -.1), (' A', -3.)])]
+    reply['choices'][0]['message']['content'] = content[0]['token']
+    p = read_log(log_files.lines(tmp_path / 'replies.jsonl', [reply, reply]), label=[25, 0], quiet=True)
+    assert p.correct.tolist() == [True, False]
+    assert read_log(log_files.lines(tmp_path / 'replies.jsonl', [reply]), label=[0], quiet=True).meta['read']['options'].startswith('A to Z,')
+
+def test_a_sample_without_an_epoch_is_of_the_first(tmp_path):
+    path, _ = log_files.inspect_json(tmp_path, questions(4))
+    log = json.loads(path.read_text())
+    del log['samples'][1]['epoch']
+    path.write_text(json.dumps(log))
+    assert len(read_log(path, quiet=True)) == 4
+
+def test_formats_are_told_by_what_only_they_have(tmp_path):
+    assert format_of(log_files.bare(tmp_path, questions(2), log_files.response)[0]) == 'openai'
+    table = log_files.lines(tmp_path / 'answers.jsonl', [dict(id=i, response=dict(text='x'), conf=.5, correct=1) for i in range(3)])
+    assert format_of(table) == 'jsonl'
+    path, _ = log_files.lm_eval(tmp_path, questions(2))
+    path.write_text('{"broken": \n[1, 2]\n' + path.read_text())
+    assert format_of(path) == 'lm-eval'
+
+def test_a_filter_holds_for_every_file_of_a_folder(tmp_path):
+    for task in ('law', 'art'):
+        (tmp_path / task).mkdir()
+        path, _ = log_files.lm_eval(tmp_path / task, questions(3))
+        rows = [json.loads(x) for x in path.read_text().splitlines()]
+        log_files.lines(tmp_path / f'samples_{task}_2026-01-01T00-00-00.000000.jsonl', [r | dict(filter=f) for r in rows for f in ('none', 'strict')])
+    assert len(read_log(tmp_path, filter='strict', quiet=True)) == 6
+
+def test_what_was_guessed_is_known_after_it_was_saved(tmp_path):
+    first = read_log(log_files.graded(tmp_path, questions(4))[0], quiet=True)
+    assert 'cluster' in first.meta['read']['guessed'] and {'conf', 'correct'} & set(first.meta['read']['guessed'])
+    save(first, tmp_path / 'kept.parquet')
+    again = read_log(tmp_path / 'kept.parquet', quiet=True).meta['read']
+    assert again['guessed'] == [k for k in first.meta['read']['guessed'] if k != 'cluster'] and again['conf'] == first.meta['read']['conf'] and again['cluster'] == 'as saved'
+    save(from_logits([[1., 0]], [0]), tmp_path / 'own.parquet')
+    own = read_log(tmp_path / 'own.parquet', quiet=True).meta['read']
+    assert (own['conf'], own['correct']) == ('as saved', 'as saved') and not {'guessed', 'cluster'} & own.keys()
+
+def test_what_was_taken_for_the_label_is_said(tmp_path):
+    path, _ = log_files.lighteval(tmp_path, questions(3))
+    assert read_log(path, quiet=True).meta['read']['label'] == 'doc.gold_index'
+    assert read_log(path, label=lambda r: r['doc']['gold_index'], quiet=True).meta['read']['label'] == 'label='
+
+def test_predictions_say_in_a_line_what_they_are():
+    p = from_logits([[1., 0, 0], [0, 1, 0]], [0, 2], meta={f'm{i}': i for i in range(8)} | dict(nest={}))
+    assert repr(p) == f'Predictions({", ".join(f"m{i}={i}" for i in range(7))}, …: n = 2, k = 3, accuracy 0.500, mean confidence {p.conf.mean():.3f})'
+    assert repr(replace(p, logits=None, label=None, meta=dict(m=1))) == f'Predictions(m=1: n = 2, accuracy 0.500, mean confidence {p.conf.mean():.3f})'
