@@ -126,7 +126,7 @@ def reply_of(
         elif lp.get('tokens') is not None and lp.get('token_logprobs') is not None: reply = _columns(text, lp)
         elif held: return Reply('', [], [], [], [])
         else: raise EndpointError(_NONE)
-    except (KeyError, TypeError, ValueError, AttributeError) as error: raise EndpointError(f"its answer has a form that is not known here ({type(error).__name__}: {error})") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error: raise EndpointError(f"its answer has a form that is not known here ({type(error).__name__}: {error})") from None
     if text.strip() and not reply.tokens and not held: raise EndpointError(_NONE)
     return reply
 

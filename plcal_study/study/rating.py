@@ -61,8 +61,10 @@ def rating_sheet(
 # %% ../../nbs/study/39_rating.ipynb #87ed67ab
 def _table(f: Path) -> pd.DataFrame:
     "A CSV file as text; a `ValueError` that names a file which is none."
-    try: return pd.read_csv(f, dtype=str, keep_default_na=False)
+    try: d = pd.read_csv(f, dtype=str, keep_default_na=False)
     except (ValueError, OverflowError) as e: raise ValueError(f"{f.name} is no CSV file ({str(e).strip()}); save the sheet again") from None
+    if not isinstance(d.index, pd.RangeIndex): raise ValueError(f"{f.name}, row 2: it has more cells than the {d.shape[1]} columns; save the sheet again") # pandas takes what is too much for names of rows
+    return d
 
 # %% ../../nbs/study/39_rating.ipynb #9219dd5f
 def _faults(name: str, d: pd.DataFrame, items: set[str], missing: bool) -> list[str]:
