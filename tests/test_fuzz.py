@@ -100,7 +100,7 @@ def a_cell(folder, rng):
 
 def unchanged(s):
     run = next(p for p in s.whole if p.name == 'run.json')
-    listed = {run.parent / n for n in json.loads(run.read_text()).get('files', {})} # a list that was shortened vouches for less
+    listed = {run.parent / n for n in json.loads(run.read_bytes()).get('files', {})} # a list that was shortened vouches for less
     assert all(p.read_bytes() == b for p, b in s.whole.items() if p in listed), 'a changed file was taken for what it was'
 
 def a_folder(folder, rng):
