@@ -60,7 +60,8 @@ def _plain(name: str, kind: str, value) -> str | int | float:
     "A field in its one spelling: `1`, `1.` and NumPy's ones are the same learning rate, and the same id."
     if kind == 'str' and isinstance(value, str) and not re.search('[\ud800-\udfff]', value): return str(value)
     if kind == 'int' and isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0: return int(value)
-    if kind == 'float' and isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max: return float(value)
+    with suppress(OverflowError): # of whole numbers beyond a float
+        if kind == 'float' and isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value): return float(value)
     raise ValueError(f"{name} must be {dict(str='a string', int='a whole number from 0', float='a finite number')[kind]}, got {value!r}")
 
 def differs(
