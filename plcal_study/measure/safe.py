@@ -54,7 +54,7 @@ _SHAPES = (
 
 def masked(
     text: str,
-) -> str: # the same with *** in place of each
+) -> str: # the same with three stars in place of each
     "A text without the keys, tokens and passwords that can be recognised."
     known = {v for k, v in os.environ.items() if _NAMED.search(k) and len(v) >= 8}
     for secret in sorted(known, key=len, reverse=True): text = text.replace(secret, '***')
