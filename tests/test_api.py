@@ -349,7 +349,7 @@ def test_what_passes_is_tried_again(speaker, fault):
 LASTING = dict(
     refused=(('status', 401), 'status 401', 'it wants a key, and none was given'), forbidden=(('status', 403), 'OPENAI_API_KEY', 'status 403'), absent=(('status', 404), "knows no model 'tiny'", '/v1/models should list'),
     wrong=(('status', 400), 'the request is refused as it is', 'it says: status 400, as was asked'), moved=('moved', 'it has moved', 'status 307'), html=('text', 'is not JSON', 'welcome'), empty=(('body', {}), 'no choices', 'OpenAI-compatible'),
-    no_choice=(('body', dict(choices=[])), 'no choices', ''), a_list=(('body', [1]), 'no choices', 'it says: [1]'), an_error=(('body', dict(error=dict(message=f'no {KEY} here'))), 'no choices', 'it says: no sk-secret'), patience=(('busy', 7200), 'asks to wait 7200 s', 'too many requests'),
+    no_choice=(('body', dict(choices=[])), 'no choices', ''), a_list=(('body', [1]), 'no choices', 'it says: [1]'), an_error=(('body', dict(error=dict(message=f'no {KEY} here'))), 'no choices', 'it says: no sk-*** here'), patience=(('busy', 7200), 'asks to wait 7200 s', 'too many requests'),
     mute=(('edit', lambda c: c.update(logprobs=None)), 'gives no logprobs; reasoning models give none', "model 'tiny' at http://127.0.0.1"), strange=(('edit', lambda c: c.update(logprobs=dict(content=[7]))), 'form that is not known', 'TypeError'),
     columns=(('edit', lambda c: c.update(logprobs=dict(tokens=['a', 'b'], token_logprobs=[-1.]))), 'form that is not known', '2 tokens, 1 logprobs'), message=(('edit', lambda c: c.update(message=[1])), 'form that is not known', 'AttributeError'),
     logits=(('edit', lambda c: c['logprobs']['content'][0]['top_logprobs'][1].update(logprob=3.)), 'does it send logits', 'raw_logits'))
