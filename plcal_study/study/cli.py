@@ -45,8 +45,7 @@ each a share of its own (--shard 3/16, e.g. a job array of Slurm); or let a Ray 
   --scale smoke    every path of the code, in seconds         --scale colab    small models of the hub, hours on one GPU
   --scale laptop   ten to thirty minutes, two cores, no GPU   --scale paper    the models, data and grids of the sources
 
-Each finished cell can be shown by a tracker you have: plcal run q1 --scale smoke --track trackio:PROJECT
-(or wandb:PROJECT, mlflow:EXPERIMENT). What it was sent is not sent again; when it fails, the run goes on.
+A tracker of yours can show each finished cell: plcal run q1 --track trackio:PROJECT (or wandb:PROJECT, mlflow:EXPERIMENT).
 
 `plcal extract` asks every task under every prompt with every number of shots; --dry-run says first what that costs.
 What it has read is kept: the same command goes on. Its files are Parquet, one a task, prompt, shots and confidence.
