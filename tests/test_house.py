@@ -1,5 +1,5 @@
 "The rules of the house that no reviewer should have to remember."
-import ast, json, os, re, subprocess, sys
+import ast, json, os, re, statistics, subprocess, sys
 from configparser import ConfigParser
 from pathlib import Path
 import pytest
@@ -64,6 +64,10 @@ def test_library_notebook_is_literate(p):
     assert not any(re.search(r'^from \S+ import \*', s, re.M) for s in exported), 'name what you import'
     assert not any(re.search(r'^#\|\s*eval:\s*false', s, re.M) for s in code(p)), 'a cell that never runs is no test'
     assert any(re.search(r'\bassert\b|test_(eq|close|fail|is)|assert_\w+\(', s) for s in code(p) if not EXPORTS.search(s)), 'asserts nothing'
+
+def test_half_of_the_exported_cells_have_at_most_12_lines():
+    lines = [len([l for l in s.splitlines() if l.strip() and not l.startswith('#|')]) for p in LIBRARY for s in code(p) if EXPORTS.search(s)]
+    assert len(lines) > 1000 and statistics.median(lines) <= 12, 'split long cells at their functions'
 
 @pytest.mark.parametrize('p', [p for p in NBS if p.parent.name == 'research'], ids=name)
 def test_a_page_has_its_eight_headings(p):

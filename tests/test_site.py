@@ -1,11 +1,13 @@
 "The built site stands alone: nothing from outside, no dead link inside."
-import re
+import json, re, sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import pytest
 
 SITE = Path(__file__).parents[1] / '_docs' / 'html'
+sys.path.insert(0, str(Path(__file__).parents[1] / 'docs'))
 
 
 class Page(HTMLParser):
@@ -68,3 +70,14 @@ def test_headers_and_lists_are_what_they_say(site):
 def test_figures_and_tables_of_real_models_only(site):
     for name in ('index.html', 'research/q5_msp.html', 'research/q6_abstention.html'):
         assert 'TESTBED' not in (SITE / name).read_text()
+
+def test_code_that_nothing_parts_is_one_fold():
+    "Small cells in the notebook, one fold a passage on the site, and no line of them lost."
+    from nbdev_sphinx import is_fold, transform
+    for p in (Path(__file__).parents[1] / 'nbs').glob('*/*.ipynb'):
+        nb = json.loads(p.read_text())
+        lines = [l.strip() for c in nb['cells'] if (s := ''.join(c['source'])).startswith('#| export') for l in s.splitlines()[1:] if l.strip() and not l.startswith('#|')]
+        cells = transform(nb)['cells']
+        folds = [is_fold(c) for c in cells]
+        assert (True, True) not in set(pairwise(folds)), p.name
+        assert lines == [l.strip() for c in cells if is_fold(c) for l in c['source'].splitlines() if l.strip()], p.name

@@ -37,6 +37,7 @@ def _check_texts(e: Examples, *names: str) -> None:
     same = [u for u, *x in zip(e.uid, *(e.extra[n] for n in names), strict=True) if len(set(map(str, x))) < len(x)]
     if same: raise ValueError(f"{' and '.join(names)} must differ, and {len(same)} of {len(e)} do not, the first {str(same[0])!r}; drop them")
 
+# %% ../../nbs/lm/25_alignment.ipynb #fdd60f13
 def _check_tokenizer(model, tokenizer, max_length: int) -> None:
     "The tokenizer is the model's own and can end and pad a text, or a `ValueError`."
     models._check_fit(model, tokenizer, max_length)
@@ -57,6 +58,7 @@ def _check_settings(cfg: Training, lora: int) -> None:
     if cfg.micro and cfg.batch % cfg.micro: raise ValueError(f"micro must divide batch = {cfg.batch}, got {cfg.micro}")
     if isinstance(lora, bool) or not isinstance(lora, (int, np.integer)) or lora < 0: raise ValueError(f"lora must be a rank, a whole number from 1, or 0 to train all weights, got {lora!r}")
 
+# %% ../../nbs/lm/25_alignment.ipynb #08612188
 def _arguments(cfg: Training, folder: Path, large: bool) -> dict[str, Any]:
     "The settings in the words of transformers and trl: nothing is reported anywhere, nothing is written outside of the folder."
     schedule = dict(constant='constant_with_warmup', linear='linear', cosine='cosine')[cfg.schedule]
@@ -77,6 +79,7 @@ def _undisturbed() -> Iterator[None]:
             random.setstate(state)
             np.random.set_state(numpy)
 
+# %% ../../nbs/lm/25_alignment.ipynb #73c370a5
 @contextmanager
 def _quiet() -> Iterator[None]:
     "Without the progress bars of datasets and the notices of what will be named otherwise one day."
@@ -108,6 +111,7 @@ def _watcher() -> type:
             with _undisturbed(), _asked(model): self.on_epoch(round(state.epoch), models._plain(model))
     return Watch
 
+# %% ../../nbs/lm/25_alignment.ipynb #fe4612cf
 @contextmanager
 def _asked(model) -> Iterator[None]:
     "In eval mode and without gradients, for a moment."
@@ -126,6 +130,7 @@ def _checkpoint(folder: Path) -> Path | None:
     found = [p for p in folder.glob('checkpoint-*') if p.name.rpartition('-')[2].isdigit() and whole(p)]
     return max(found, key=lambda p: int(p.name.rpartition('-')[2]), default=None)
 
+# %% ../../nbs/lm/25_alignment.ipynb #df6b95e6
 def _claim(folder: Path, step: str, model, cfg: Training, rows: Mapping[str, Texts], **more) -> None:
     "Write into the folder what decides the run, or refuse one that holds another."
     from plcal_study.lm.extraction import fingerprint
@@ -152,12 +157,14 @@ def _trainer(name: str) -> type:
     import trl
     return type(name, (getattr(trl, name),), dict(_send_telemetry=lambda self: None, create_model_card=lambda self, *a, **k: None))
 
+# %% ../../nbs/lm/25_alignment.ipynb #25c6e15c
 def _low_rank(lora: int, kind: str): # a `LoraConfig`, or None
     "Low-rank updates of all linear maps but the head (Hu et al. 2022), alpha twice the rank."
     if not lora: return None
     from peft import LoraConfig
     return LoraConfig(r=int(lora), lora_alpha=2 * int(lora), lora_dropout=0., target_modules='all-linear', task_type=kind)
 
+# %% ../../nbs/lm/25_alignment.ipynb #b9fe0881
 def _run(name: str, model, tokenizer, cfg: Training, folder: Path, rows: Mapping[str, Texts], lora: int, on_epoch: Callable[[int, Any], Any] | None, own: dict[str, Any], **more) -> Tuned:
     "Train by one of trl's trainers; `own` are settings of its own, `more` are its further arguments."
     import trl
@@ -253,6 +260,7 @@ def _rewards(model, tokenizer, texts: Sequence[str]) -> np.ndarray:
     device = next(model.parameters()).device
     with _asked(model): return model(input_ids=rows.to(device), attention_mask=mask.to(device)).logits[:, 0].double().cpu().numpy()
 
+# %% ../../nbs/lm/25_alignment.ipynb #a6ca5e02
 def _headed(model, tokenizer, seed: int):
     "The decoder with a head of one number in place of the words."
     config = copy.deepcopy(models._plain(model).config)
@@ -271,6 +279,7 @@ def _check_spread(rewards: np.ndarray, what: str) -> float:
 
 def _triples(e: Examples) -> set[tuple[str, str, str]]: return {tuple(map(str, x)) for x in zip(e.a, e.extra['chosen'], e.extra['rejected'], strict=True)} # type: ignore[misc]
 
+# %% ../../nbs/lm/25_alignment.ipynb #6ccabfa1
 def reward_model(
     model,                   # a causal model, e.g. after `instruct`; left as it is
     tokenizer,               # its own
@@ -398,6 +407,7 @@ def _raw(name: str, data: str | Path | None) -> pd.DataFrame:
     if file.endswith('.gz'): raw = gunzip(raw, 1 << 30, file)
     return pd.DataFrame(from_json(raw) if file.endswith('.json') else [from_json(x) for x in raw.decode().splitlines()])
 
+# %% ../../nbs/lm/25_alignment.ipynb #1e396922
 def _hub(name: str) -> pd.DataFrame:
     "All rows of a data set of the hub, at its pinned commit."
     from datasets import load_dataset
@@ -429,6 +439,7 @@ def _table(name: str, t: pd.DataFrame) -> pd.DataFrame: # a, and response or cho
         return pd.DataFrame(dict(a=[h + s for h, s, _ in cut], chosen=[r.strip() for *_, r in cut], rejected=[r.rpartition('\n\nAssistant:')[2].strip() for r in t.rejected]))
     return t.assign(a=[alpaca_prompt(i, x or '') for i, x in zip(t.instruction, t.input, strict=True)]).rename(columns=dict(output='response'))
 
+# %% ../../nbs/lm/25_alignment.ipynb #7c46cf40
 def real_pairs(
     name: str,                       # of PAIRS or RANKED
     what: str = 'response',          # 'response', or 'ranked' for chosen and rejected

@@ -28,6 +28,7 @@ __all__ = ['MODES', 'EndpointError', 'Endpoint', 'Reply', 'reply_of', 'Letters',
 class EndpointError(ConnectionError):
     "An endpoint that cannot be used: what it said, and what to do."
 
+# %% ../../nbs/lm/18_api.ipynb #a02018ff
 @dataclass(frozen=True)
 class Endpoint:
     "Where a model is asked over HTTP; raises `ValueError` for settings that no server could serve."
@@ -220,6 +221,7 @@ def heard_of(
     r = reply_of(body)
     return dict(text=r.text, tokens=[t.decode('latin-1') for t in r.tokens], logprobs=r.logprobs)
 
+# %% ../../nbs/lm/18_api.ipynb #cf86b452
 def answer_of(
     heard: Mapping[str, Any], # as from `heard_of`
     options: Sequence[str],   # as they were shown, at most 26
@@ -370,6 +372,7 @@ def _options_at(prompt: str, option: str) -> tuple[str, str]: # what is sent; it
     span = (prompt[len(begin):] or ' ') + option
     return begin + span, span
 
+# %% ../../nbs/lm/18_api.ipynb #2eba4e67
 def _jobs(endpoint: Endpoint, asked: Asked, i: int, mode: str, max_tokens: int) -> list[_Job]:
     "The requests of question i."
     prompt, asks = asked.prompt[i], list[tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]]()
@@ -467,6 +470,7 @@ def _answers(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[str,
     pred = np.array([-1 if o is None else o for o, _ in said])
     return dict(answer=_graded(np.array([c for _, c in said]), pred, asked, meta, option=pred, tokens=np.array([len(p['0']['tokens']) for p in parts])))
 
+# %% ../../nbs/lm/18_api.ipynb #cc3588e6
 def _likelihoods(parts: Sequence[Mapping], asked: Asked, meta: Mapping) -> dict[str, Predictions]:
     "Mode 'options': sums, and means by characters and bytes of the option and by its tokens."
     def total(p): return -np.inf if min(p) <= _UNTOLD else math.fsum(p)

@@ -24,6 +24,7 @@ _ENDINGS = { # of the inflected form, and of the base form (WordNet's manual, "m
     'adv': '',
 }
 
+# %% ../../nbs/lm/20_augmentation.ipynb #f5d0083d
 def _wordnet(
     name: str, # of a file: 'index.noun', 'data.noun', 'noun.exc' …
 ) -> bytes:
@@ -108,6 +109,7 @@ def _list(words: Sequence[str], n: int) -> list[str]:
     if not isinstance(n, int | np.integer) or n < 1: raise ValueError(f"n must be a whole number of edits, at least 1, got {n}")
     return list(words)
 
+# %% ../../nbs/lm/20_augmentation.ipynb #480d81e0
 def synonym_replacement(
     words: Sequence[str],
     n: int,                                   # different words to replace, at least 1; as many as have synonyms, if these are fewer

@@ -128,6 +128,7 @@ def bag_of_words(
     from sklearn.feature_extraction.text import CountVectorizer
     return _forest(CountVectorizer, train, test, k, max_features, trees, seed)
 
+# %% ../../nbs/lm/14_baselines.ipynb #ed120a64
 def tf_idf(
     train: Examples,           # with labels
     test: Examples,

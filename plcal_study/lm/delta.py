@@ -42,6 +42,7 @@ def trainable_parameters(
     "What training will change."
     return {n: p for n, p in clf.named_parameters() if p.requires_grad}
 
+# %% ../../nbs/lm/13_delta.ipynb #6197e579
 def _fresh(clf: Trainable) -> str:
     "The family of a model without delta, or a `ValueError`."
     if not isinstance(clf, Trainable) or not hasattr(clf, 'model'): raise ValueError(f"a delta needs a transformer in a HeadClassifier, PromptClassifier or LanguageModel, got {type(clf).__name__}")
@@ -73,6 +74,7 @@ class Adapter(nn.Module):
     def forward(self, h: Tensor) -> Tensor: # (…, width)
         return h + self.up(F.gelu(self.down(h.to(self.down.weight.dtype)), approximate='tanh')).to(h.dtype)
 
+# %% ../../nbs/lm/13_delta.ipynb #6b0bbc31
 def _adapted(module: Any, _, out: Any) -> Any: # a hook; it finds the adapter in the module, so a copied model uses the copied adapter
     return (module.adapter(out[0]), *out[1:]) if isinstance(out, tuple) else module.adapter(out)
 
@@ -127,6 +129,7 @@ class SoftEmbedding(nn.Module):
         words = self.rows(ids.masked_fill(past >= 0, 0))
         return torch.where((past >= 0)[..., None], self.soft_vectors[past.clamp(min=0)].to(words.dtype), words)
 
+# %% ../../nbs/lm/13_delta.ipynb #3c8ebdfb
 def soft_template(
     task: Task,
     causal: bool = False, # a causal model is asked at the end, so nothing follows the label word
@@ -193,6 +196,7 @@ def _base(clf: Trainable) -> dict[str, str]:
     def one(parts): return sha256(' '.join(parts).encode()).hexdigest()
     return dict(family=model.config.model_type, form=form, shapes=one(str(tuple(p.shape)) for p in base), weights=one(map(_hash, base)))
 
+# %% ../../nbs/lm/13_delta.ipynb #b0ba97c9
 def save_delta(
     clf: Trainable,   # with a delta
     path: str | Path, # a .safetensors file, made or replaced; its folder must exist
@@ -234,6 +238,7 @@ def _read_delta(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, T
         raise ValueError(f"{path.name} says nothing that can be read of its delta and its base; was it edited? Write it again with save_delta")
     return settings, base, tensors
 
+# %% ../../nbs/lm/13_delta.ipynb #d58621e3
 def load_delta(
     clf: Trainable,   # without a delta, on the base that the delta was trained on; changed in place
     path: str | Path, # as written by `save_delta`

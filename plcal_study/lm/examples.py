@@ -43,6 +43,7 @@ def _texts(x, name: str, n: int) -> np.ndarray: # (n,) object of str
     out[:] = x
     return out
 
+# %% ../../nbs/lm/08_examples.ipynb #55e821a6
 def _check(e: Examples) -> None:
     "Bring every field to its type, or raise a `ValueError` that names the field."
     def put(name, value): object.__setattr__(e, name, value)
@@ -80,6 +81,7 @@ def take(
     def pick(v): return None if v is None else [v[i] for i in rows] if isinstance(v, list) else v[rows]
     return Examples(e.uid[rows], e.a[rows], pick(e.label), pick(e.b), pick(e.options), pick(e.cluster), pick(e.posterior), {k: v[rows] for k, v in e.extra.items()})
 
+# %% ../../nbs/lm/08_examples.ipynb #51ec8dc5
 def to_dataset(
     e: Examples,
 ) -> Dataset: # columns uid, a, label, and those that are there of b, options, cluster, posterior, extra
@@ -132,6 +134,7 @@ def few_shot(
     rows = [rng.permutation(np.flatnonzero(e.label == y))[:per_class] for y in np.flatnonzero(counts)]
     return take(e, rng.permutation(np.concatenate(rows)))
 
+# %% ../../nbs/lm/08_examples.ipynb #08ea9c8b
 def sample(
     e: Examples,
     n: int,        # rows to draw; all rows, in random order, if there are no more
@@ -158,6 +161,7 @@ def keys(
     b, options = e.b if e.b is not None else [''] * len(e), e.options if e.options is not None else [()] * len(e)
     return [' ¶ '.join(flat(t) for t in (a, b, *o)) for a, b, o in zip(e.a, b, options, strict=True)]
 
+# %% ../../nbs/lm/08_examples.ipynb #17e96e18
 def leaks(
     train: Examples,
     test: Examples,
@@ -166,6 +170,7 @@ def leaks(
     seen = set(keys(train))
     return np.array([k in seen for k in keys(test)])
 
+# %% ../../nbs/lm/08_examples.ipynb #931ccdf3
 def disjoint(
     splits: Mapping[str, Examples], # in the order of their use: train, val, test
 ) -> tuple[dict[str, Examples], dict[str, int]]: # the splits, and how many rows each lost

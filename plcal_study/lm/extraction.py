@@ -139,6 +139,7 @@ def _token_at(tokenizer, tokens: Sequence[int], place: int) -> int:
     "Which of the tokens wrote a character of their text."
     return next(j for j in range(len(tokens)) if len(tokenizer.decode(tokens[:j + 1], skip_special_tokens=True)) > place)
 
+# %% ../../nbs/lm/19_extraction.ipynb #d75ed354
 def read_answer(
     s: Scorer,
     q: Asked,               # with options
@@ -220,6 +221,7 @@ def _truths(q: Asked) -> list[str]:
     if q.label is not None and all(q.options): return [o[y] for o, y in zip(q.options, q.label, strict=True)]
     raise ValueError(f"task {q.meta.get('task')} has neither extra['answer'] nor options with labels, so there is nothing to complete a statement with")
 
+# %% ../../nbs/lm/19_extraction.ipynb #1a298e9a
 def read_cloze(
     s: Scorer,
     q: Asked,               # statements, with extra['answer'] or options and labels; prompt 'text'
@@ -273,6 +275,7 @@ def read_tokens(
 # %% ../../nbs/lm/19_extraction.ipynb #52414953
 P_TRUE = Prompt('p_true', '{examples}Question: {question}\nIs the proposed answer:\nA. True\nB. False\nThe proposed answer is:', '{a}\n{options}\nProposed answer: {proposed}')
 
+# %% ../../nbs/lm/19_extraction.ipynb #79f8f326
 def add_p_true(
     s: Scorer,
     p: Predictions,         # with logits over options, or scores['option'] as of `read_answer`
@@ -369,6 +372,7 @@ def fingerprint(
 KEYS = dict(letters=('letters',), options=('raw', 'char', 'byte', 'token', 'pmi'), answer=('answer',), permuted=('given', 'permuted'), cloze=('first', 'entity'), tokens=('tokens',))
 ASKED_BY = dict(letters='plain', options='bare', answer='first', permuted='plain', cloze='text', tokens='text') # the prompt of each mode, if none is named
 
+# %% ../../nbs/lm/19_extraction.ipynb #6bea9e47
 @dataclass(frozen=True, kw_only=True)
 class How:
     "How a task is put to a model; raises `ValueError` for what cannot be."
@@ -506,6 +510,7 @@ def _json(path: Path) -> Any: # a dict, or for a piece the list of its files
     if not path.stem.isdigit() and isinstance(said, dict): return said
     raise ValueError(f"{path} is damaged or cut short; remove {path.parent if path.name == 'job.json' else path} and start again")
 
+# %% ../../nbs/lm/19_extraction.ipynb #f6ceeaf4
 def _check_folder(plan: _Plan, parts: Path) -> None:
     "Start or go on with the folder of pieces; a `ValueError` if they are of another job."
     said = parts / 'job.json'
@@ -603,6 +608,7 @@ def _line() -> Any:
     if not dist.is_initialized(): dist.init_process_group()
     return dist.new_group(backend='gloo', timeout=timedelta(days=1)) # how long the quickest waits for the slowest
 
+# %% ../../nbs/lm/19_extraction.ipynb #f9ff2e2e
 @contextmanager
 def _together() -> Iterator[None]:
     "Work at whose end all processes wait for each other, and hear what went wrong."
@@ -645,6 +651,7 @@ class Estimate(NamedTuple):
     seconds: float   # by a trial of two batches; NaN for an endpoint, which is not asked
     memory: float    # bytes at the peak of the trial, weights included, on all GPUs together; NaN for an endpoint
 
+# %% ../../nbs/lm/19_extraction.ipynb #e55b4692
 def estimate(
     model: str | Path | Scorer | Endpoint, # as for `extract`
     task: str | Task,              # as for `extract`

@@ -71,6 +71,7 @@ def _templates(relations, paraphrases, keys, links, rng) -> tuple:
         return [f'{{e}} {key} {a} {{v}} .', f'{a} {key} {b} {{e}} {c} {{v}} .', f'{a} {{e}} {key} {{v}} .', f'{key} {{e}} {a} {b} {{v}} .'][t % 4]
     return tuple(tuple(one(keys[r * paraphrases + t], t) for t in range(paraphrases)) for r in range(relations))
 
+# %% ../../nbs/lm/11_facts.ipynb #b209dc62
 def _values(words: list[str], m: int) -> tuple[str, ...]:
     "`m` values from `m + m // 4` words: about half have one word, the others two, and pairs of these share the first."
     pairs = m // 4
@@ -128,6 +129,7 @@ def _draw(rng: np.random.Generator, p: np.ndarray) -> np.ndarray: # (n,) int
     "One column of each row of probabilities."
     return (rng.random((len(p), 1)) >= p.cumsum(1)[:, :-1]).sum(1)
 
+# %% ../../nbs/lm/11_facts.ipynb #db283c59
 def _options(world: FactWorld, rng: np.random.Generator, entity, relation, size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "For each row: values in the order shown, of which the first `size` are the options; the probability of each as the answer; the answer's place."
     at = np.arange(len(world.values[0]))
@@ -162,6 +164,7 @@ def _sentences(world: FactWorld, rng: np.random.Generator, docs: int) -> dict[st
     tokens[quiz] = (frame[relation, template] + 6 + options)[quiz] + np.where(np.arange(shown.shape[1]) < options[quiz, None], long[relation[quiz, None], shown], 0).sum(1)
     return dict(n=n, tokens=np.add.reduceat(tokens, n.cumsum() - n), quiz=quiz, entity=entity, relation=relation, template=template, value=value, named=named, options=options, shown=shown, place=place)
 
+# %% ../../nbs/lm/11_facts.ipynb #e9313168
 def _blocks(world: FactWorld, n_tokens: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
     "The choices of a corpus, block by block, up to the document that makes it `n_tokens` long."
     if not isinstance(n_tokens, (int, np.integer)) or n_tokens < 1: raise ValueError(f"n_tokens must be a whole number of at least 1, got {n_tokens!r}")
@@ -180,6 +183,7 @@ def _pieces(world: FactWorld) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cut = [[t.removesuffix('{v} .').split('{e}') for t in ts] for ts in world.templates]
     return (*np.moveaxis(np.array(cut, object), 2, 0), np.array(world.values, object))
 
+# %% ../../nbs/lm/11_facts.ipynb #843ffe00
 def _texts(world: FactWorld, d: dict[str, np.ndarray]) -> list[str]:
     "The documents of a block of choices."
     before, after, values = _pieces(world)
@@ -191,6 +195,7 @@ def _texts(world: FactWorld, d: dict[str, np.ndarray]) -> list[str]:
     end = d['n'].cumsum()
     return [' '.join(said[a:b]) for a, b in zip(end - d['n'], end, strict=True)]
 
+# %% ../../nbs/lm/11_facts.ipynb #9ab6845f
 def ask(
     text: str, # a statement up to its value, as in `questions(…).a`
     options,   # (k,) str, at most 5
@@ -232,6 +237,7 @@ class _Rows:
     values: list[list[tuple[int, ...]]]               # (R, m) words
     kept: dict[tuple, tuple[np.ndarray, np.ndarray]]  # state -> words, their probabilities
 
+# %% ../../nbs/lm/11_facts.ipynb #068c6899
 @lru_cache(maxsize=4)
 def _rows(world: FactWorld) -> _Rows:
     "Parse a world once."
@@ -242,6 +248,7 @@ def _rows(world: FactWorld) -> _Rows:
     return _Rows([(world.p_template[t] / R, r, ids(before[r, t]), ids(after[r, t])) for r in range(R) for t in range(T)],
                  {(a, b): e for e, (a, b) in enumerate(n)}, heirs, np.array([a for a, _ in n]), np.array([b for _, b in n]), [[ids(v) for v in vs] for vs in values], {})
 
+# %% ../../nbs/lm/11_facts.ipynb #1307f447
 def _who(world: FactWorld, last: int) -> np.ndarray: # (E + 1,) the last one is `it`
     "How the entity of a sentence is said, after a sentence on entity `last`; at the beginning of a document and in a quiz (-1): by name."
     p = np.append(world.p_entity, 0.)
@@ -280,6 +287,7 @@ def _sentence(world: FactWorld, last: int, done: tuple[int, ...], quiz: bool) ->
     out += now * np.bincount(g.first, who[:-1], len(out))
     return out / (out.sum() or 1)
 
+# %% ../../nbs/lm/11_facts.ipynb #f1545869
 def _add_values(out: np.ndarray, p: np.ndarray, values: list[tuple[int, ...]], done: tuple[int, ...], then: int) -> None:
     "Add the next word of a value that began with `done`, or what follows it."
     for v, q in zip(values, p, strict=True):
@@ -293,6 +301,7 @@ def _listed(shown: list[int], k: int, m: int, fact: int | None) -> float:
     if fact in shown: return float(1 / k / np.prod(m - np.arange(1, i)))
     return float((k - i) / k / np.prod(m - np.arange(1, i + 1))) if i < k else 0.
 
+# %% ../../nbs/lm/11_facts.ipynb #9894ba86
 def _choice(world: FactWorld, done: tuple[int, ...]) -> np.ndarray: # (V + 1,) sums to 1, or to 0 where `done` is impossible
     "The next word of a quiz question that is complete up to its `?` at least."
     g, out, ids, mark = _rows(world), np.zeros(len(world.words) + 1), world.ids, done.index(world.ids['?'])
@@ -313,6 +322,7 @@ def _choice(world: FactWorld, done: tuple[int, ...]) -> np.ndarray: # (V + 1,) s
             _add_values(out, q, g.values[r], parts[-1], -1)
     return out / (out.sum() or 1)
 
+# %% ../../nbs/lm/11_facts.ipynb #ad42b54f
 def _split(x: tuple[int, ...], mark: int) -> tuple[tuple[int, ...], bool, tuple[int, ...]]:
     "What stands before the first `mark`, whether it is there, and what stands behind it."
     return (x[:x.index(mark)], True, x[x.index(mark) + 1:]) if mark in x else (x, False, ())
@@ -412,6 +422,7 @@ def _columns(world: FactWorld, counts: np.ndarray, entity, relation, template, a
 def _template(world: FactWorld, rng: np.random.Generator, n: int) -> np.ndarray: # (n,) int
     return np.searchsorted(world.p_template.cumsum()[:-1], rng.random(n), side='right')
 
+# %% ../../nbs/lm/11_facts.ipynb #cf348edc
 def cloze(
     world: FactWorld,
     seed: int = 0,              # which facts, which paraphrase of each, and the answers of random relations
@@ -445,6 +456,7 @@ def _facts(counts: np.ndarray, n: int, unseen: float | None, rng: np.random.Gene
     entity, relation = np.divmod(rows, counts.shape[1])
     return entity, relation
 
+# %% ../../nbs/lm/11_facts.ipynb #78303447
 def questions(
     world: FactWorld,
     n: int,                     # questions, at least 1
@@ -476,6 +488,7 @@ def _other(rng: np.random.Generator, value: np.ndarray, m: int) -> np.ndarray: #
     "Another value, all alike."
     return (value + rng.integers(1, m, len(value))) % m
 
+# %% ../../nbs/lm/11_facts.ipynb #a9ccd9e3
 def instructions(
     world: FactWorld,
     n: int,                # pairs, at least 1
@@ -509,6 +522,7 @@ def _asked(world: FactWorld, text: str) -> tuple[int, int]:
             if fits: return e, max(fits)[1]
     raise ValueError(f"prompt must hold a statement of this world up to its value, got {text!r}")
 
+# %% ../../nbs/lm/11_facts.ipynb #1dee30cc
 def reward(
     world: FactWorld,
     prompt: str,         # as in `preferences(…).a` or `instructions(…).a`

@@ -83,6 +83,7 @@ class UpperClassifier(HeadClassifier):
         batch = super().collate(rows, left)
         return batch | dict(input_ids=batch['input_ids'] * batch['attention_mask'])
 
+# %% ../../nbs/lm/23_frozen.ipynb #2412cd32
 def upper(
     clf: HeadClassifier, # on a model of the family bert or roberta; taken apart: it is of no use afterwards
     keep: int,           # layers that are trained, at least 1 and fewer than the model has

@@ -81,6 +81,7 @@ class Likelihood(NamedTuple):
     window: int | None   # tokens read at once; None: what the model takes, at most 2048
     stride: int | None   # tokens that a further window adds; None: half a window
 
+# %% ../../nbs/lm/24_generation.ipynb #3671fe61
 def likelihood(
     s: Scorer,                 # a causal model, open
     texts: Sequence[str],
@@ -122,6 +123,7 @@ def _check_texts(texts: Sequence[str], least: int, n: int) -> None:
     if isinstance(texts, str) or len(texts) < least: raise ValueError(f"texts must be a list of at least {least}, got {texts!r}" if isinstance(texts, str) else f"texts must be at least {least}, got {len(texts)}")
     if not isinstance(n, (int, np.integer)) or n < 1: raise ValueError(f"n must be a whole number of at least 1, got {n!r}")
 
+# %% ../../nbs/lm/24_generation.ipynb #91b95713
 def distinct(
     texts: Sequence[str],
     n: int = 2,           # words of an n-gram
@@ -131,6 +133,7 @@ def distinct(
     all_grams = [g for t in texts for g in _grams(t, n)]
     return len(set(all_grams)) / len(all_grams) if all_grams else math.nan
 
+# %% ../../nbs/lm/24_generation.ipynb #219bd289
 def repetition(
     texts: Sequence[str],
     n: int = 4,           # words of an n-gram
@@ -159,6 +162,7 @@ def bleu(
     near = min((len(o.split()) for o in others), key=lambda m: (abs(m - len(words)), m))
     return math.exp(float(np.mean(logs)) + min(0., 1 - near / len(words)))
 
+# %% ../../nbs/lm/24_generation.ipynb #f333bb70
 def self_bleu(
     texts: Sequence[str], # at least 2
     n: int = 4,           # words of the longest n-gram
@@ -177,6 +181,7 @@ def entity_continuity(
     kept = [a[0] == b[0] for a, b in pairs if a[0] >= 0 and b[0] >= 0]
     return float(np.mean(kept)) if kept else math.nan
 
+# %% ../../nbs/lm/24_generation.ipynb #8936e924
 def truthfulness(
     texts: Sequence[str],
     world: facts.FactWorld,
@@ -217,6 +222,7 @@ def embedded(
         out.append(torch.nn.functional.normalize((h * m).sum(1) / m.sum(1).clamp(min=1), dim=1).float().cpu().numpy())
     return np.concatenate(out)
 
+# %% ../../nbs/lm/24_generation.ipynb #31321724
 def continuity(
     texts: Sequence[str],
     encoder=None,         # as for `embedded`
@@ -229,6 +235,7 @@ def continuity(
     z = np.split(embedded([x for p in parts for x in p], encoder), np.cumsum([len(p) for p in parts])[:-1])
     return float(np.mean(np.concatenate([(a[:-1] * a[1:]).sum(1) for a in z])))
 
+# %% ../../nbs/lm/24_generation.ipynb #c62370ec
 def similarity(
     prompts: Sequence[str],
     texts: Sequence[str],  # one for each prompt

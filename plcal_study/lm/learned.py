@@ -76,6 +76,7 @@ def judge_view(
     one = questions(Examples(np.array(['0']), np.array(['a'], object), None), np.array([0]), task)
     return type(clf)(_second_head(clf.model, seed), clf.tokenizer, Task(f'{task.name}-judged', dict(val=one), two, two), room, truncate='head')
 
+# %% ../../nbs/lm/22_learned.ipynb #0ee0925a
 def _second_head(model, seed: int):
     "A classifier of two classes on the body of another."
     plain = _plain(model)
@@ -98,6 +99,7 @@ def texts_of(
         raise ValueError(f"question {lost!r} is not in the split of {str(p.uid[0])!r}: a calibrator reads one split of task {task.name} at a time")
     raise ValueError(f"task {task.name} has no text for question {str(p.uid[0])!r}, and a learned calibrator reads it; its splits are {', '.join(task.splits)}: give a task that has it, with calibrator.on(task)")
 
+# %% ../../nbs/lm/22_learned.ipynb #450a2af5
 def answers_of(
     p: Predictions,
 ) -> np.ndarray: # (n,) int
@@ -153,6 +155,7 @@ class States:
         if len(new := np.flatnonzero([u not in self.known for u in e.uid.tolist()])): self.known.update(zip(e.uid[new].tolist(), _states(self, take(e, new)), strict=True))
         return np.stack([self.known[u] for u in e.uid.tolist()])
 
+# %% ../../nbs/lm/22_learned.ipynb #4238fd52
 def _states(s: States, e: Examples) -> np.ndarray: # (n, d)
     "The states of texts, batch by batch."
     clf: Any = s.clf
@@ -162,6 +165,7 @@ def _states(s: States, e: Examples) -> np.ndarray: # (n, d)
         for i, v in zip(ids, h.float().cpu().numpy(), strict=True): out[i] = v
     return np.stack(out)
 
+# %% ../../nbs/lm/22_learned.ipynb #630f9486
 def _at(clf, where: str, batch: Mapping[str, Tensor]) -> Tensor: # (b, d)
     "The states of a batch that a probe looks at."
     h = hidden(clf.model, **batch)
@@ -193,6 +197,7 @@ class Probe:
         choice = {} if p.logits is None else dict(option=answers_of(p).astype(float)) # the logits that told it are dropped
         return _mark(p, self.name, conf=conf, logits=None, label=None, scores=choice | p.scores | dict(msp=p.conf))
 
+# %% ../../nbs/lm/22_learned.ipynb #984c2616
 def _saw(val: Predictions, task: Task, clf: Trainable, used: int, **more: Any) -> dict[str, Any]:
     "What a calibrator was fitted on."
     return dict(task=task.name, split='val', n=len(val), right=int(val.correct.sum()), wrong=int((~val.correct).sum()), used=used, first=str(val.uid[0]), last=str(val.uid[-1]), model=fingerprint(clf.model), **more)
@@ -213,6 +218,7 @@ def _ridge(x: np.ndarray, y: np.ndarray, penalty: float, w: np.ndarray) -> tuple
     left_out = x @ w + lever * (p - y) / (1 - lever * p * (1 - p)) # the log-odds of each answer by the others
     return w, float(np.logaddexp(0, np.where(y, -left_out, left_out)).mean())
 
+# %% ../../nbs/lm/22_learned.ipynb #f1fb7d85
 def _directions(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (n, r), (d, r)
     "The columns in as many directions as the rows span, and how to go back."
     if x.shape[1] <= len(x): return x, np.eye(x.shape[1])
@@ -315,6 +321,7 @@ def fit_extrinsic(
     history = train(view, asked, cfg, progress=progress)
     return Judge('E-PLM' if tune is None else f'E-{getattr(view, "delta", dict(kind="tuned"))["kind"]}', twin, view, task, _saw(val, task, clf, len(asked), balanced=balance, lr=cfg.lr, seed=cfg.seed, template=template, steps=history.steps))
 
+# %% ../../nbs/lm/22_learned.ipynb #7f2c3a5b
 def _calibration_set(val: Predictions, task: Task, balance: bool) -> Examples:
     "Answers with their grades, as examples of the second question."
     e, answer = _fit_set(val, task), answers_of(val)
@@ -388,6 +395,7 @@ def _simul_rows(both: Both, task: list[dict], judged: list[dict], rounds: int, s
     def order(m: int) -> np.ndarray: return np.concatenate([rng.permutation(m) for _ in range(-(-n // m))])[:n]
     for i in range(rounds): yield from (both.row(i, task=task[t], judge=judged[j]) for t, j in zip(order(len(task)), order(len(judged)), strict=True))
 
+# %% ../../nbs/lm/22_learned.ipynb #340b42fd
 def fit_intrinsic(
     val: Predictions, # split 'val', with right and wrong answers, of which the answers are known
     task: Task,       # has their texts, and split 'train'
@@ -443,12 +451,14 @@ def load_calibrator(
         for n, t in tensors.items(): own[n].copy_(t)
     return Judge(said['name'], twin, view, task, said['saw'], said['intrinsic'])
 
+# %% ../../nbs/lm/22_learned.ipynb #09b43e3a
 def _is_head(said: Any, tensors: Mapping[str, Tensor]) -> bool:
     "Is this what `save_calibrator` says of a probe or a judge?"
     if not isinstance(said, dict) or not isinstance(said.get('name'), str) or not isinstance(saw := said.get('saw'), dict) or not {'model', 'task'} <= set(saw): return False
     if said.get('kind') == 'probe': return said.get('where') in ('answer', 'all') and set(tensors) == {'w', 'b'} and tensors['w'].ndim == 1 and tensors['b'].shape == (1,)
     return said.get('kind') == 'judge' and isinstance(said.get('intrinsic'), bool) and isinstance(saw.get('template'), str) and type(saw.get('seed', 0)) is int and (said.get('delta') is None or delta._told(said['delta'], tensors) and said['delta']['kind'] != 'soft_prompt')
 
+# %% ../../nbs/lm/22_learned.ipynb #0a2639f5
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     "Head and tensors of a calibrator file, or an error that says what it is instead."
     if not path.is_file(): raise FileNotFoundError(f"there is no calibrator file {path.name}")

@@ -62,6 +62,7 @@ def _seeded(seed: int) -> Iterator[None]:
         torch.default_generator.manual_seed(seed)
         yield
 
+# %% ../../nbs/lm/12_models.ipynb #35bf037d
 def _ensure_pad(tokenizer) -> int:
     "The id of the padding token; a tokenizer without one pads with its end (or unknown) token, which attention never sees."
     if tokenizer.pad_token_id is None:
@@ -175,6 +176,7 @@ def _kind(model) -> str:
 
 _OURS = ('label', 'position', 'target') # in a batch, and not for the model
 
+# %% ../../nbs/lm/12_models.ipynb #e2652e7d
 def hidden(
     model,            # a model of this module, of any kind
     **batch: Tensor,  # what the model takes: input_ids (b, t), attention_mask …, for T5 decoder_input_ids; labels and positions in it are left out
@@ -188,6 +190,7 @@ def hidden(
 
 _HEADS = dict(bert='cls', roberta='lm_head', gpt_neox='lm_head', llama='lm_head', mistral='lm_head', qwen2='lm_head', qwen3='lm_head') # where the head is a map of the states and nothing else
 
+# %% ../../nbs/lm/12_models.ipynb #c4bbb834
 def _scores(model, batch: Mapping[str, Tensor], rows, cols) -> Tensor: # (m, V) float32
     "The scores of all words at the positions (rows, cols), or where the mask `rows` is true if cols is None."
     at = rows if cols is None else (rows, cols)
@@ -208,6 +211,7 @@ def _cut(parts: list[Sequence[int]], free: Sequence[int], room: int) -> tuple[li
         parts[i] = parts[i][:keep]
     return parts, lost
 
+# %% ../../nbs/lm/12_models.ipynb #eb08c26e
 def _positions(model) -> int | None:
     "The longest input the model can take, or None where there is no limit."
     c = model.config
@@ -221,6 +225,7 @@ def _check_fit(model, tokenizer, max_length: int) -> None:
     if (most := _positions(model)) is not None and max_length > most: raise ValueError(f"max_length must be at most {most}, the positions of the {model.config.model_type} model, got {max_length}")
     if (n := model.get_input_embeddings().num_embeddings) < len(tokenizer): raise ValueError(f"{_called(tokenizer)} has {len(tokenizer)} tokens and the model only {n}; take the tokenizer that belongs to the model")
 
+# %% ../../nbs/lm/12_models.ipynb #09199c5a
 def _ids(tokenizer, texts: Iterable[str], space: str = '') -> list[list[int]]:
     "The tokens of many texts at once, without special ones; each text after a space if asked, unless the tokenizer puts one before every text (▁)."
     backend = getattr(tokenizer, 'backend_tokenizer', None)
@@ -345,6 +350,7 @@ def word_ids(
         out.append(ids[0])
     return out
 
+# %% ../../nbs/lm/12_models.ipynb #f7a18451
 def _template(template: str, mask: list[int], tokenizer) -> tuple[list[list[int] | tuple[str, str]], int]:
     "The parts of a template, piece by piece as in OpenPrompt (a space belongs to what follows it), and which part is the mask."
     parts: list[list[int] | tuple[str, str]] = []
@@ -494,6 +500,7 @@ def _quiet() -> Iterator[None]:
         _hf_logging.set_verbosity(level)
         if bars: _hf_logging.enable_progress_bar()
 
+# %% ../../nbs/lm/12_models.ipynb #c65a048b
 def _check_folder(folder: Path) -> None:
     "A folder in the hub's layout, or an error that says what is missing and what to do."
     names = {p.name for p in folder.iterdir()}
@@ -504,6 +511,7 @@ def _check_folder(folder: Path) -> None:
             "other formats can run code when they are read: convert them where you trust them, with model.save_pretrained(folder)")
     if not names & set(_TOKENIZER_FILES): raise FileNotFoundError(f"{folder.name} has no tokenizer ({', '.join(_TOKENIZER_FILES[:3])} …); save it there with tokenizer.save_pretrained(folder)")
 
+# %% ../../nbs/lm/12_models.ipynb #d6a3f124
 def _check_settings(source: str, revision: str | None) -> None:
     "The configs can be read, and ask for no code of their own."
     name = Path(source).name if Path(source).is_dir() else source

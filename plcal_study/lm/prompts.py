@@ -30,6 +30,7 @@ def _holes(text: str) -> set[str]:
 # %% ../../nbs/lm/16_prompts.ipynb #45471a61
 def _braced(names: set[str]) -> str: return ' '.join(f'{{{n}}}' for n in sorted(names)) or 'none'
 
+# %% ../../nbs/lm/16_prompts.ipynb #e6f1f704
 @dataclass(frozen=True)
 class Prompt:
     "How a question is put into words; raises `ValueError` for a field without its holes, or with others."

@@ -94,6 +94,7 @@ def _at(x: Tensor, *places: Tensor) -> Tensor:
     "`x[places]`, on whatever GPU it lies: a model may be spread over several."
     return x[tuple(i.to(x.device) for i in places)]
 
+# %% ../../nbs/lm/17_scoring.ipynb #44b68e06
 @contextmanager
 def _only(s: Scorer, rows: Tensor, cols: Tensor) -> Iterator[None]:
     "The last layer's feed-forward part at the places (rows, cols) alone: after it nothing looks at the others."
@@ -280,6 +281,7 @@ _SMALLEST = 16 # tokens of a batch, below which it is not halved for a single ro
 def _no_memory(e: BaseException) -> bool:
     return isinstance(e, torch.OutOfMemoryError) or isinstance(e, RuntimeError) and any(w in str(e) for w in ("can't allocate memory", 'not enough memory', 'out of memory'))
 
+# %% ../../nbs/lm/17_scoring.ipynb #bc2dec25
 def halving(
     s: Scorer,               # its budget is halved too
     work: Callable[[np.ndarray], Any],

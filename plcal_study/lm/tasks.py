@@ -37,6 +37,7 @@ def data_dir(
     if not Path(said).is_dir(): raise FileNotFoundError(f"{'data folder' if path else 'PLCAL_DATA names'} {str(said)!r}, which is no folder; make it or correct the name")
     return Path(said)
 
+# %% ../../nbs/lm/09_tasks.ipynb #fb82623b
 def own_data(
     *parts: str, # of the path below `data/`, e.g. 'published', 'plaut2024.csv'
 ) -> Path:
@@ -93,6 +94,7 @@ def parse_csv(
         raise ValueError(f"{file}, row {bad}: expected {len(names)} fields ({', '.join(names)}), got {len(rows[bad])}; did the file break off?")
     return pd.DataFrame(rows, columns=names)[list(columns)]
 
+# %% ../../nbs/lm/09_tasks.ipynb #2178e43c
 def parse_jsonl(
     raw: bytes,
     file: str,                   # its name, for messages
@@ -108,6 +110,7 @@ def parse_jsonl(
         rows.append({c: row[c] for c in columns})
     return pd.DataFrame(rows, columns=list(columns))
 
+# %% ../../nbs/lm/09_tasks.ipynb #da7afbea
 def read_csv(root: Path, file: str, columns: Sequence[str], **how) -> pd.DataFrame: # `how`: as for `parse_csv`
     "`parse_csv` of a checked file."
     return parse_csv(read_raw(root, file), file, columns, **how)
@@ -145,6 +148,7 @@ def ways(
     hub = f"let the hub be reached ({m.hub_id}), or name a mirror of it by PLCAL_HUB; this needs `pip install plcal_study[lm]`" if m.hub_id else ''
     return f"the texts of task {name!r} were not found; " + ', or '.join(w for w in (raw, hub) if w)
 
+# %% ../../nbs/lm/09_tasks.ipynb #ceb0532d
 def read_hub(
     name: str,               # of a task
     rows: int | None = None, # of each split, for sets too large to hold; None: all
@@ -167,6 +171,7 @@ def read_hub(
             commits |= {c for url in d.info.download_checksums or () for c in re.findall(r'@([0-9a-f]{40})/', url)}
     return {s: pd.concat(t, ignore_index=True) for s, t in tables.items()}, '' if root else ' '.join(sorted(commits))
 
+# %% ../../nbs/lm/09_tasks.ipynb #f73263c7
 def pick(
     table: pd.DataFrame,
     **columns: str, # our name = its name
@@ -222,6 +227,7 @@ def sst2(
     def hub(t): return {s: to_examples(pick(t[f], a='text', label='label'), f'sst2-{f}', '01') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
     return build('sst2', data, raw, hub, POLAR[:2], ('bad', 'good'), SENTIMENT)
 
+# %% ../../nbs/lm/09_tasks.ipynb #c1a19532
 def sst5(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: the three splits are given
@@ -237,6 +243,7 @@ def sst5(
     if three_way: return build('sst3', data, raw, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT)
     return build('sst5', data, raw, hub, ('very negative', 'negative', 'neutral', 'positive', 'very positive'), ('terrible', 'bad', 'okay', 'good', 'great'), SENTIMENT)
 
+# %% ../../nbs/lm/09_tasks.ipynb #a6e77fcf
 def sst3(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: the three splits are given
@@ -255,6 +262,7 @@ def amazon_food(
         return cut(to_examples(table[table.label.isin([1, 3, 5])], 'amazon-food', (1, 5, 3)), dict(train=.8, val=.1, test=.1), seed)
     return build('amazon_food', data, None, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #a0a7982c
 def dynasent(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the dev files
@@ -269,6 +277,7 @@ def dynasent(
     def hub(t): return {s: to_examples(pick(t[f], a='sentence', label='gold_label'), f'dynasent-{f}', names) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
     return build('dynasent', data, raw, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #9623f9e2
 def dsc(
     data: str | Path | None = None, # as for `data_dir`
     seed: int = 0,                  # not used: the three splits are given
@@ -304,6 +313,7 @@ def semeval(
     def hub(t): return {s: to_examples(pick(t[f], a='text', label='label'), f'semeval-{f}', '021') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
     return build('semeval', data, raw, hub, POLAR, ('bad', 'good', 'neutral'), ' ' + SENTIMENT, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #aef36529
 def review_sentences(
     data: str | Path | None = None, # as for `data_dir`
     seed: int = 0,                  # of the cut of the dev files
@@ -316,6 +326,7 @@ def review_sentences(
         return cut(one('dev'), dict(train=.8, val=.2), seed) | dict(test=one('test'))
     return build(f'{site}_sentences', data, raw, None, POLAR[:2], ('bad', 'good'), SENTIMENT, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #b4c6b1a8
 def yelp_sentences(
     data: str | Path | None = None, # as for `data_dir`
     seed: int = 0,                  # of the cut of the dev files
@@ -346,6 +357,7 @@ def ag_news(
     t = build('ag_news', data, raw, hub, ('World', 'Sports', 'Business', 'Sci/Tech'), ('politics', 'sports', 'business', 'technology'), 'A {m} news : {a} {b}', seed=seed)
     return replace(t, template='A {m} news : {a}') if t.source['came'] == 'hub' else t # the same prompt, as the one text is title and description
 
+# %% ../../nbs/lm/09_tasks.ipynb #9dea15b7
 def yahoo(
     data: str | Path | None = None, # 'hub' or None; no original files are read
     seed: int = 0,                  # of the cut of train
@@ -394,6 +406,7 @@ def civil_comments(
         return e | dict(train=take(e['train'], np.sort(stay)))
     return build('civil_comments', data, None, hub, TOXIC, TOXIC, SENTIMENT, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #07fea492
 def hate_speech18(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut
@@ -405,6 +418,7 @@ def hate_speech18(
         return split(pick(t, a='text', label='label').assign(cluster=t.file_id.str.split('_').str[0]), ('noHate', 'hate'))
     return build('hate_speech18', data, raw, lambda t: split(pick(t['train'], a='text', label='label'), (0, 1)), TOXIC, TOXIC, SENTIMENT, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #279f6900
 def implicit_hate(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: all is test
@@ -429,6 +443,7 @@ def toxic_tweets(
     def hub(t): return {s: one(pick(t[f], a='text', label='label'), f) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
     return build(dict(offensive='offensive', hate='hate_tweets')[part], data, raw, hub, TOXIC, TOXIC, SENTIMENT)
 
+# %% ../../nbs/lm/09_tasks.ipynb #ba93a702
 def offensive(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: the three splits are given
@@ -456,6 +471,7 @@ def _numbers(order: str) -> list[int]:
     "The hub's numbers for the classes in one of the two orders."
     return [ORDERS['hf'].index(c) for c in _order(order)]
 
+# %% ../../nbs/lm/09_tasks.ipynb #f728e7e4
 def premises(
     splits: Mapping[str, Examples],
 ) -> dict[str, Examples]:
@@ -463,6 +479,7 @@ def premises(
     number: dict[str, int] = {}
     return {s: replace(e, cluster=np.array([f'premise-{number.setdefault(normalise(a), len(number))}' for a in e.a])) for s, e in splits.items()}
 
+# %% ../../nbs/lm/09_tasks.ipynb #6a733d58
 def two_way(
     probs: np.ndarray, # (n, 3) probabilities in the given order
     order: str = 'hf', # of its columns: 'openprompt' or 'hf'
@@ -495,6 +512,7 @@ def mnli(
         return cut(e['train'], dict(train=.975, val=.025), seed, by_cluster=True) | dict(test=e['validation_matched'])
     return build('mnli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, seed=seed, order=order)
 
+# %% ../../nbs/lm/09_tasks.ipynb #bbaa5a9d
 def snli(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: the three splits are given
@@ -521,6 +539,7 @@ def anli(
         return premises({s: to_examples(rounds(f), f'anli-{f}', _numbers(order)) for s, f in zip(THREE, ('train', 'dev', 'test'), strict=True)})
     return build('anli', data, raw, hub, _order(order), ('No', 'Yes', 'Maybe'), NLI, order=order)
 
+# %% ../../nbs/lm/09_tasks.ipynb #ef628b34
 def hans(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the training file
@@ -532,6 +551,7 @@ def hans(
     def hub(t): return split({s: to_examples(pick(t[f], a='premise', b='hypothesis', label='label', heuristic='heuristic'), f'hans-{s}', (0, 1)) for s, f in dict(train='train', test='validation').items()})
     return build('hans', data, raw, hub, names, ('Yes', 'No'), NLI, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #d710ab5d
 def rte(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the training file
@@ -571,6 +591,7 @@ def _choices(t: pd.DataFrame, question: str, file: str) -> pd.DataFrame:
     x = pick(t, a=question, choices='choices', key='answerKey')
     return pd.DataFrame(dict(a=x.a, options=[tuple(c['text']) for c in x.choices], label=gold(x.key, [list(c['label']) for c in x.choices], file)))
 
+# %% ../../nbs/lm/09_tasks.ipynb #cbd57abd
 def arc(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the training file
@@ -601,6 +622,7 @@ def arc_easy(
     "ARC, the others."
     return arc(data, seed, 'Easy')
 
+# %% ../../nbs/lm/09_tasks.ipynb #02f0df45
 def openbookqa(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the training file
@@ -613,6 +635,7 @@ def openbookqa(
     def hub(t): return {s: to_examples(_choices(t[f], 'question_stem', f), f'openbookqa-{f}') for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)}
     return build('openbookqa', data, raw, hub, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #0efa14a8
 def mmlu(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the test files (files only)
@@ -649,6 +672,7 @@ def hellaswag(
         return dict(train=to_examples(one('train'), 'hellaswag-train')) | split(one('validation'), 'hellaswag-val')
     return build('hellaswag', data, raw, hub, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #02798a10
 def winogrande(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the cut of the training file
@@ -675,6 +699,7 @@ def shuffle_options(
     orders = [rng.permutation(len(o)) for o in e.options]
     return replace(e, options=[tuple(o[j] for j in p) for o, p in zip(e.options, orders, strict=True)], label=np.array([int(np.flatnonzero(p == y)[0]) for p, y in zip(orders, e.label, strict=True)]))
 
+# %% ../../nbs/lm/09_tasks.ipynb #db3a7bb1
 def truthfulqa(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # of the order of the options, and of the cut
@@ -701,6 +726,7 @@ def articles(
     "The articles of a WikiText file."
     return [t for t in re.split(r'\n \n(?= = [^=\n]+ = \n)', text) if t.strip()]
 
+# %% ../../nbs/lm/09_tasks.ipynb #3a86a60b
 def passages(
     text: str,
     size: int = 4000, # characters; a passage ends with the paragraph that reaches it
@@ -712,6 +738,7 @@ def passages(
         if len(now) >= size: now, out = '', [*out, now.rstrip('\n')]
     return out + [now.rstrip('\n')] * bool(now.strip())
 
+# %% ../../nbs/lm/09_tasks.ipynb #51af45e5
 def wikitext2(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: the splits are given
@@ -722,6 +749,7 @@ def wikitext2(
     def hub(t): return split({s: ''.join(x or ' \n' for x in pick(t[f], a='text').a) for s, f in zip(THREE, ('train', 'validation', 'test'), strict=True)})
     return build('wikitext2', data, raw, hub, template='{a}')
 
+# %% ../../nbs/lm/09_tasks.ipynb #4b7d2881
 def tiny_shakespeare(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: the text is parted in its order, 90/5/5
@@ -745,6 +773,7 @@ def pile(
         return cut(to_examples(pd.DataFrame(dict(a=x.a, cluster=[m['pile_set_name'] for m in x.meta])), 'pile'), dict(train=.8, val=.1, test=.1), seed)
     return build('pile', data, None, hub, template='{a}', seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #96db6d13
 def lambada(
     data: str | Path | None = None, # as for `data_dir`, or 'hub'
     seed: int = 0,                  # not used: all is test
@@ -756,6 +785,7 @@ def lambada(
         return dict(test=to_examples(pd.DataFrame(dict(a=parts.str[0], answer=parts.str[1])), 'lambada'))
     return build('lambada', data, raw, hub, template='{a} {m}')
 
+# %% ../../nbs/lm/09_tasks.ipynb #36396b38
 def cloze_facts(
     t: pd.DataFrame,     # fact (an id), relation, subject, answer, pattern with [X] and [Y]
     shares: Mapping[str, float], # split → share of the facts
@@ -801,6 +831,7 @@ def bookcorpus(
         return dict(test=take(e, np.sort(np.random.default_rng(seed).permutation(len(e))[:n])))
     return build('bookcorpus', data, None, hub, rows=200_000, seed=seed)
 
+# %% ../../nbs/lm/09_tasks.ipynb #35c5f6f3
 def random_words(
     data: str | Path | None = None, # as for `data_dir`, or 'hub': where the texts of `like` come from
     seed: int = 0,
@@ -822,6 +853,7 @@ TASKS: dict[str, Callable[..., Task]] = dict(
     arc_challenge=arc_challenge, arc_easy=arc_easy, openbookqa=openbookqa, mmlu=mmlu, hellaswag=hellaswag, winogrande=winogrande, truthfulqa=truthfulqa,
     wikitext2=wikitext2, tiny_shakespeare=tiny_shakespeare, pile=pile, lambada=lambada, trex=trex, bookcorpus=bookcorpus, random_words=random_words)
 
+# %% ../../nbs/lm/09_tasks.ipynb #cc09af89
 def load_task(
     name: str,                      # a key of `TASKS`
     data: str | Path | None = None, # as for `data_dir`, or 'hub'

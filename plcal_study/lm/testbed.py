@@ -78,6 +78,7 @@ def _steps(table: np.ndarray) -> np.ndarray: # (rows * columns,) increasing
     cum = np.cumsum(table, 1)
     return (cum / cum[:, -1:] + np.arange(len(table))[:, None]).ravel()
 
+# %% ../../nbs/lm/10_testbed.ipynb #3d7f874b
 def _draw(w: TextWorld, n: int, rng: np.random.Generator, steps: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     "Class, main topic and length of `n` texts, and the words of all of them one after the other, by inversion."
     steps, V = _steps(_word_table(w)) if steps is None else steps, len(w.words)
@@ -108,6 +109,7 @@ def _word_ids(w: TextWorld, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarra
     except KeyError as e: raise ValueError(f"the word {e.args[0]!r} is not of this world, so the text has no posterior here; ask the world that made it") from None
     return ids, np.array([len(t) for t in split])
 
+# %% ../../nbs/lm/10_testbed.ipynb #926f3b76
 def _sample_texts(w: TextWorld, n: int, seed: int, name: str) -> Examples:
     if n < 1: raise ValueError(f"n must be at least 1, got {n}")
     y, t, size, ids = _draw(w, n, np.random.default_rng([seed, 1]))
@@ -135,6 +137,7 @@ def _words_of(k: int, vocab: int, topics: int, rng: np.random.Generator, taken: 
     rank = np.concatenate([np.arange(n) for n in np.bincount(topic + 1)])
     return np.array(_names(vocab, rng, taken)), topic, 1 / (rank + 2.7), rng.normal(size=(k, vocab))
 
+# %% ../../nbs/lm/10_testbed.ipynb #4327cdc4
 def text_world(
     k: int = 4,                  # classes, at least 2
     bayes_accuracy: float = .85, # accuracy of the best possible predictor, in [chance, 1); met within 0.01
@@ -182,6 +185,7 @@ def lexicon(
 # %% ../../nbs/lm/10_testbed.ipynb #8bc5ce42
 RELATIONS = ('entailment', 'neutral', 'contradiction')
 
+# %% ../../nbs/lm/10_testbed.ipynb #a8e613d5
 @dataclass(frozen=True, eq=False)
 class PairWorld:
     "A distribution over premises, hypotheses and labels whose posterior is exact."
@@ -259,6 +263,7 @@ def _given(w: PairWorld, hedge: np.ndarray, relation: np.ndarray) -> np.ndarray:
     if not (total := cell.sum(1)).all(): raise ValueError(f"the pair in row {int(np.argmin(total))} has probability 0 in this world")
     return cell / total[:, None]
 
+# %% ../../nbs/lm/10_testbed.ipynb #da821ef3
 def _draw_pairs(w: PairWorld, premises: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     "Premises (p, 4 * facts - 1) and hypotheses (n, 4) as word numbers, and label, hedge and relation (n,); n = p * per_premise."
     E, A, m, n = len(w.entities), len(w.values), w.facts, premises * w.per_premise
@@ -272,6 +277,7 @@ def _draw_pairs(w: PairWorld, premises: int, rng: np.random.Generator) -> tuple[
     fact = np.stack([who[:, :m], np.full((premises, m), number), E + what, np.full((premises, m), number + 1)], axis=2)
     return fact.reshape(premises, -1)[:, :-1], np.stack([E + A + hedge, entity, np.full(n, number), E + value], axis=1), label, hedge, relation
 
+# %% ../../nbs/lm/10_testbed.ipynb #e62b95eb
 def _sample_pairs(w: PairWorld, n: int, seed: int, name: str) -> Examples:
     if n < 1: raise ValueError(f"n must be at least 1, got {n}")
     count = -(-n // w.per_premise)
@@ -311,6 +317,7 @@ def shift_prior(
     ratio = np.divide(p, world.prior, out=np.zeros(world.k), where=world.prior > 0)
     return replace(world, joint=world.joint * ratio[:, None, None])
 
+# %% ../../nbs/lm/10_testbed.ipynb #9f660ea4
 def shift_covariate(
     world: World,
     strength: float, # 0 is no shift; above 0 topics become unequal and words of topics rare (pairs: vague words frequent, premises longer)
@@ -357,6 +364,7 @@ def as_task(
     splits = {s: w.sample(n, _stream(seed, s), f'{name}-{s}-') for s, w, n in plan if n}
     return Task(name, splits, world.classes, world.labels, world.template, dict(made='lm.testbed', bayes_accuracy=round(world.bayes_accuracy(), 4), seed=seed))
 
+# %% ../../nbs/lm/10_testbed.ipynb #f5e8723f
 def _stream(seed: int, split: str) -> int:
     "A seed of its own for every split."
     return int(np.random.SeedSequence([seed, *split.encode()]).generate_state(1)[0])
@@ -375,6 +383,7 @@ def corpus(
     blocks = _pair_blocks(world, rng, named) if isinstance(world, PairWorld) else _text_blocks(world, rng, named)
     return _until(blocks, n_tokens)
 
+# %% ../../nbs/lm/10_testbed.ipynb #e4fc6a22
 def _until(blocks: Iterator[tuple[list[str], np.ndarray]], n: int) -> Iterator[str]:
     for texts, size in blocks:
         if (total := int(size.sum())) > n:
@@ -399,6 +408,7 @@ def _text_blocks(w: TextWorld, rng: np.random.Generator, named: float) -> Iterat
         size[told] += extra
         yield texts, size
 
+# %% ../../nbs/lm/10_testbed.ipynb #cda93ae1
 def _pair_blocks(w: PairWorld, rng: np.random.Generator, named: float) -> Iterator[tuple[list[str], np.ndarray]]:
     words, asked = w.words.astype(object), w.template.split('{m}')[0].strip()
     count = len(asked.format(a='', b='').split())
@@ -413,6 +423,7 @@ def _pair_blocks(w: PairWorld, rng: np.random.Generator, named: float) -> Iterat
 SPECIAL = dict(pad='<pad>', unk='<unk>', cls='<cls>', sep='<sep>', mask='<mask>', bos='<s>', eos='</s>')
 FRAMES = {'cls': ('{cls} $A {sep}', '{cls} $A {sep} $B {sep}'), 'eos': ('$A {eos}', '$A {eos} $B {eos}'), 'bos': ('{bos} $A', '{bos} $A $B'), 'none': ('$A', '$A $B')} # BERT and RoBERTa; T5; Llama; GPT-NeoX
 
+# %% ../../nbs/lm/10_testbed.ipynb #d465eca6
 def train_tokenizer(
     texts: Iterable[str],  # a corpus, or simply the words of `lexicon`; read once
     vocab: int = 8000,     # tokens at most, special ones included

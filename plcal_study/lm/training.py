@@ -110,6 +110,7 @@ def n_steps(
     "How many steps the settings mean for `n` rows."
     return cfg.steps or max(1, round((cfg.epochs or 0) * sum(math.ceil(m / cfg.batch) for m in ([n] if isinstance(n, int) else n))))
 
+# %% ../../nbs/lm/15_training.ipynb #2bf8cd02
 def _order(lengths: np.ndarray, cfg: Training, first: int, parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     "The batches from step `first` on, without end: in each epoch stage after stage."
     epoch, at = divmod(first, sum(math.ceil(len(p) / cfg.batch) for p in parts))
@@ -130,6 +131,7 @@ def decay_groups(
     groups = [dict(params=[p for (_, p), k in zip(named, kept, strict=True) if k == free], weight_decay=0. if free else cfg.weight_decay) for free in (False, True)]
     return [g for g in groups if g['params']]
 
+# %% ../../nbs/lm/15_training.ipynb #e036c43c
 def lr_at(
     step: int,     # steps done before this one, from 0
     cfg: Training,
@@ -155,6 +157,7 @@ def token_batches(
         yield order[at:at + rows]
         at += rows
 
+# %% ../../nbs/lm/15_training.ipynb #13413112
 @contextmanager
 def _mode(model: nn.Module, dropout: bool):
     "The model with dropout or without, and as it was afterwards."
@@ -166,6 +169,8 @@ def _mode(model: nn.Module, dropout: bool):
 
 def _lengths(rows: Sequence[dict]) -> np.ndarray: return np.array([len(r['input_ids']) for r in rows])
 def _device(model: nn.Module) -> torch.device: return next(model.parameters()).device
+
+# %% ../../nbs/lm/15_training.ipynb #ffb16f38
 def _draw(device: torch.device, *numbers: int) -> None:
     "Set the random numbers of torch to a function of these numbers."
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -193,6 +198,7 @@ def _scored(model: Trainable, rows: Sequence[dict], budget: int, dropout: bool, 
             yield ids, ask({k: v.to(device) for k, v in model.collate([rows[i] for i in ids]).items()})
     if isinstance(model, FSDPModule): model.reshard() # else done on the way back
 
+# %% ../../nbs/lm/15_training.ipynb #67abf1f0
 def _logits(model: Trainable, rows: Sequence[dict], budget: int, dropout: bool = False, precision: str = 'fp32') -> np.ndarray: # (n, k) float32
     "Class scores of encoded rows, in their order."
     if not model.k: raise ValueError("this model has no classes (k = 0): a language model is measured by mean_loss")
@@ -201,6 +207,7 @@ def _logits(model: Trainable, rows: Sequence[dict], budget: int, dropout: bool =
     for ids, z in _scored(model, rows, budget, dropout, precision, lambda b: model(**b)): out[torch.from_numpy(ids)] = z.float().cpu()
     return out.numpy()
 
+# %% ../../nbs/lm/15_training.ipynb #c6639eef
 def predict(
     model: Trainable,
     e: Examples,               # what it is asked
@@ -237,6 +244,7 @@ def predictions(
     "What the model says about labelled examples; raises `ValueError` if they have no labels."
     return to_predictions(predict(model, e, **how), e, meta)
 
+# %% ../../nbs/lm/15_training.ipynb #dc8ace53
 def to_predictions(
     z: np.ndarray,             # (n, k) logits, or log-probabilities, in the order of e
     e: Examples,               # labelled examples
@@ -264,6 +272,7 @@ def save_probe(
     folder.mkdir(parents=True, exist_ok=True)
     return save(replace(p, meta={**p.meta, 'split': name, 'step': int(step)}), folder / f'{name}-{step:06d}.parquet')
 
+# %% ../../nbs/lm/15_training.ipynb #fc175155
 def log_steps(
     last: int,       # the last step, at least `first`
     n: int,          # how many at most: small numbers that round to the same step count once
@@ -274,6 +283,7 @@ def log_steps(
     if n < 2: raise ValueError(f"n must be at least 2, for the first and the last step, got {n}")
     return tuple(int(s) for s in np.unique(np.round(np.geomspace(first, last, n)).astype(int)))
 
+# %% ../../nbs/lm/15_training.ipynb #99af73a2
 def read_probes(
     out: str | Path,           # the folder that was given to `train`
     name: str | None = None,   # an evaluation set; None: all
@@ -298,6 +308,7 @@ def _parts(ids: np.ndarray, micro: int | None, rank: int, world: int) -> tuple[l
     spare = -(-len(ids[::world]) // least) - len(parts)
     return parts + [ids[:1]] * spare, [1.] * len(parts) + [0.] * spare
 
+# %% ../../nbs/lm/15_training.ipynb #0167f21f
 def _gradient(net: nn.Module, batches: list[dict[str, Tensor]], weights: list[float], acc: Accelerator, precision: str) -> Tensor: # () mean loss
     "Leave the gradient of the mean loss of a whole step in the parameters, over all micro-batches and processes."
     world, alone = acc.num_processes, len(batches) == acc.num_processes == 1
@@ -337,6 +348,7 @@ class _Run:
     seconds: float = 0.
     seen: int = 0            # losses that were looked at
 
+# %% ../../nbs/lm/15_training.ipynb #da6462a2
 def _look(r: _Run) -> None:
     "Raise `FloatingPointError` at the first loss that is no finite number."
     bad = (~torch.isfinite(r.losses[r.seen:r.step])).nonzero()
@@ -358,6 +370,7 @@ def _digest_rows(rows: Sequence[dict]) -> str:
 
 _STATE = 1 # format of a checkpoint; another number when what lies there, or the way that training goes on from it, means another thing
 
+# %% ../../nbs/lm/15_training.ipynb #91d35ded
 def _identity(model: Trainable, rows, cfg: Training, evals: Mapping, points: Sequence[int], meta: Mapping, acc: Accelerator) -> dict[str, Any]:
     "All that decides what a run will be, as JSON values."
     named = sorted(model.named_parameters(), key=lambda x: x[0])
@@ -369,6 +382,7 @@ def _identity(model: Trainable, rows, cfg: Training, evals: Mapping, points: Seq
     try: return json.loads(json.dumps(said))
     except TypeError as e: raise ValueError(f"meta must hold JSON values only (str, int, float, bool, None, list, dict): {e}") from None
 
+# %% ../../nbs/lm/15_training.ipynb #a6cf9a4f
 def _differences(a: Any, b: Any, name: str = '') -> Iterator[str]:
     "What differs between two JSON values, in words."
     if isinstance(a, dict) and isinstance(b, dict):
@@ -405,6 +419,7 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
     moments = {f'optimizer.{k}.{n}': v for n, p in named.items() for k, v in optimizer.state[p].items()}
     return {f'weight.{n}': p.data for n, p in named.items()} | {f'buffer.{n}': b for n, b in model.named_buffers()} | moments
 
+# %% ../../nbs/lm/15_training.ipynb #8f620005
 def _keep(r: _Run) -> None:
     "Write a checkpoint, whole or not at all, and then drop the one before."
     if not r.home or not (r.acc.is_main_process or isinstance(r.model, FSDPModule)): return
@@ -426,6 +441,7 @@ def _keep(r: _Run) -> None:
     for old in folder.iterdir():
         if old.name != name: shutil.rmtree(old)
 
+# %% ../../nbs/lm/15_training.ipynb #91af072d
 _COUNTS = ('step', 'tokens', 'slots', 'seconds')
 
 # %% ../../nbs/lm/15_training.ipynb #a94bd3e2
@@ -435,6 +451,7 @@ def _counted(said: Any) -> dict[str, Any]:
     if not good: raise ValueError(f"state.json must hold {', '.join(_COUNTS)} as numbers from 0")
     return said
 
+# %% ../../nbs/lm/15_training.ipynb #bdb114eb
 def _resume(r: _Run) -> None:
     "Put everything back as the newest checkpoint has it; leave it alone if there is none."
     if not r.home or not (kept := sorted(_checkpoints(r.home))): return
@@ -465,6 +482,7 @@ def _interrupts() -> Iterator[list]:
     finally:
         if main: signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
+# %% ../../nbs/lm/15_training.ipynb #4d9e8e79
 @contextmanager
 def _ticks(progress: bool | Callable | None, done: int, steps: int) -> Iterator[Callable[[int, Tensor], None]]:
     "What is called with the steps done and the last loss: nothing, the caller's own, or one line with the time left."
@@ -489,6 +507,7 @@ class History:
 
     def __repr__(self) -> str: return f'History({self.steps:,} steps, loss {self.losses[0]:.3f} to {self.losses[-1]:.3f}, {self.tokens:,} tokens, {self.padding:.1%} padding)'
 
+# %% ../../nbs/lm/15_training.ipynb #4a32d234
 def _points(probe_steps: Iterable[int], steps: int, probes: Mapping[str, Examples], told: bool, kept: bool) -> list[int]: # increasing
     "The steps to probe at, or a `ValueError` that says what does not fit."
     at = sorted({int(s) for s in probe_steps})
@@ -505,6 +524,7 @@ def _fits(model: Trainable, e: Examples, name: str, probe: bool) -> None:
     if model.k and e.label is not None and e.label.max() >= model.k: raise ValueError(f"{name}: labels must lie in [0, {model.k}), the classes of the model, got {e.label.max()}")
     if probe and e.posterior is not None and e.posterior.shape[1] != model.k: raise ValueError(f"probe {name!r}: the posterior must have {model.k} columns, the classes of the model, got {e.posterior.shape[1]}")
 
+# %% ../../nbs/lm/15_training.ipynb #730e2fda
 def _probe(r: _Run, on_probe: Callable | None) -> None:
     "Ask the model about every evaluation set, write what it says, and tell."
     if not (r.acc.is_main_process or isinstance(r.model, FSDPModule)): return

@@ -52,6 +52,7 @@ def best(
 # %% ../../nbs/lm/27_validation.ipynb #0840c209
 KINDS = ('plain', 'stratified', 'grouped', 'stratified grouped')
 
+# %% ../../nbs/lm/27_validation.ipynb #422d7c5d
 def folds(
     e: Examples,             # labelled
     k: int = 5,              # folds, at least 2
@@ -88,6 +89,7 @@ def recipe(
         return lambda q: training.predict(model, q)
     return fit
 
+# %% ../../nbs/lm/27_validation.ipynb #b41020f8
 def cross_validate(
     fit: Fit,
     e: Examples,                                     # labelled
@@ -127,6 +129,7 @@ def choose(
     table = pd.DataFrame([pd.DataFrame([signals(p) for p in cross_validate(f, e, parts, seed)]).mean() for f in fits])
     return best(table, by), table
 
+# %% ../../nbs/lm/27_validation.ipynb #55bdf67d
 def nested(
     fits: Sequence[Fit], # candidates
     e: Examples,
@@ -153,6 +156,7 @@ def _propose(trial, space: Mapping[str, Any]) -> dict[str, Any]:
         return trial.suggest_int(name, *s) if all(isinstance(x, int) for x in s) else trial.suggest_float(name, *s)
     return {name: one(name, s) for name, s in space.items()}
 
+# %% ../../nbs/lm/27_validation.ipynb #ee2fff6c
 def _check_space(space: Mapping[str, Any], by: str, trials: int, pruner: str) -> None:
     "Raise a `ValueError` that names the first setting that cannot be."
     if by not in SIGNALS: raise ValueError(f"by must be one of {', '.join(SIGNALS)}, got {by!r}")
@@ -176,6 +180,7 @@ def _optuna() -> Iterator[Any]:
     try: yield optuna
     finally: optuna.logging.set_verbosity(was)
 
+# %% ../../nbs/lm/27_validation.ipynb #bfb24dbe
 def _study(optuna, folder: Path, said: Mapping[str, Any], pruner: str, direction: str):
     "The study of a folder, new or its own; a `ValueError` if it is another's."
     folder.mkdir(parents=True, exist_ok=True)

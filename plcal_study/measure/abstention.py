@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
     points: float        # 100 (right - penalty wrong) / questions, in [-100 penalty, 100], ↑
     pct_abstained: float # questions without an answer, in percent
 
+# %% ../../nbs/measure/05_abstention.ipynb #4ca4d0e0
 def score_at(
     score,                # (n,) any finite numbers, higher is surer
     correct,              # (n,) bool or 0/1
@@ -53,6 +54,7 @@ class Sweep(NamedTuple):
     coverage: np.ndarray  # (m,) share answered, from 1 down to 0
     points: np.ndarray    # (m,) in [-100 penalty, 100]
 
+# %% ../../nbs/measure/05_abstention.ipynb #f9b30e4c
 def sweep(
     score,               # (n,) any finite numbers, higher is surer
     correct,             # (n,) bool or 0/1
@@ -64,6 +66,7 @@ def sweep(
     right, wrong = _answered(score, correct, t)
     return Sweep(t, (right + wrong) / len(score), 100 * (right - penalty * wrong) / len(score))
 
+# %% ../../nbs/measure/05_abstention.ipynb #0b33876a
 def best_threshold(
     score,               # (n,) any finite numbers, higher is surer
     correct,             # (n,) bool or 0/1
@@ -85,6 +88,7 @@ def split_plaut(
     random.Random(seed).shuffle(order)
     return np.array(order[:k]), np.array(order[k:])
 
+# %% ../../nbs/measure/05_abstention.ipynb #9804b413
 def grid_plaut(
     top: float,       # the largest score among the labelled questions of all models
     msp: bool = True, # is the score a probability? then 100 more points between 0.99 and 1
@@ -103,6 +107,7 @@ def _check_sets(sets, penalty, grid) -> tuple[list[Set], np.ndarray]: # the sets
     if not len(sets): raise ValueError("sets is empty; at least one pair (score, correct) is needed")
     return [_check(score, correct, penalty) for score, correct in sets], grid
 
+# %% ../../nbs/measure/05_abstention.ipynb #4ef5c80c
 def fit_threshold_plaut(
     sets: Sequence[Set], # one pair (score, correct) a data set: the labelled questions of one model
     penalty: float,      # points a wrong answer costs: 1 balanced, 2 conservative
@@ -116,6 +121,7 @@ def fit_threshold_plaut(
         points += 100 * (right - penalty * wrong) / len(score)
     return float(grid[(points / len(sets)).round(9).argmax()])
 
+# %% ../../nbs/measure/05_abstention.ipynb #47bb572b
 def evaluate_plaut(
     sets: Sequence[Set], # one pair (score, correct) a data set: the test questions of one model
     threshold: float,    # answer when score ≥ threshold
@@ -152,6 +158,7 @@ class Draws(NamedTuple):
     risk: np.ndarray          # (d,) wrong among the answered, in [0, 1], ↓; 0 where nothing is answered
     base: np.ndarray          # (d,) points of the lowest threshold of the grid, which answers all or nearly all, on the same questions
 
+# %% ../../nbs/measure/05_abstention.ipynb #6bf37195
 def _simulate(
     sets: list[Set], k: np.ndarray, penalty: float, grid: np.ndarray,
     choose: Callable[[np.ndarray, np.ndarray], np.ndarray], # shares (d, m + 1) labelled and wrong, labelled and right -> row (d,), m: silence
@@ -182,6 +189,7 @@ def _check_draws(sets: list[Set], k, draws: int) -> np.ndarray: # (s,) int, labe
     if draws < 1: raise ValueError(f"draws must be at least 1, got {draws}")
     return np.broadcast_to(ks, n.shape)
 
+# %% ../../nbs/measure/05_abstention.ipynb #115a15fb
 def draw_abstention(
     sets: Sequence[Set],     # one pair (score, correct) a data set: all questions of one model
     k: int | Sequence[int],  # labelled questions, the same for each data set or one number each
@@ -196,6 +204,7 @@ def draw_abstention(
     def choose(wrong, right): return (100 * (right - penalty * wrong))[:, :-1].round(9).argmax(1)
     return _simulate(sets, ks, penalty, grid, choose, draws, seed)
 
+# %% ../../nbs/measure/05_abstention.ipynb #329b2f56
 def place(
     value: float,          # a published number
     draws: np.ndarray,     # (d,) what random draws give
@@ -211,6 +220,7 @@ def _check_promise(risk: float, delta: float) -> None:
     for name, value in (('risk', risk), ('delta', delta)):
         if not 0 < value < 1: raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}; percent?")
 
+# %% ../../nbs/measure/05_abstention.ipynb #95834180
 def grid_certified(
     score,             # (n,) scores of unlabelled questions
     k: int,            # labelled questions to come, in all
@@ -225,6 +235,7 @@ def grid_certified(
     least = np.ceil(np.log(delta) / np.log1p(-risk))
     return np.unique(np.quantile(score.astype(float), np.linspace(0, 1 - min(1, 2 * least / k), steps), method='inverted_cdf'))
 
+# %% ../../nbs/measure/05_abstention.ipynb #0200f109
 def _most_wrong(n: np.ndarray, risk: float, delta: float) -> np.ndarray: # int, of the shape of `n`
     "For so many answers, the largest number of wrong ones with p ≤ delta; -1: none."
     binom = scipy.stats.binom
@@ -244,6 +255,7 @@ class Certified(NamedTuple):
     wrong: int       # of them wrong
     p: float         # their p-value, at most delta; 1 where nothing can be promised
 
+# %% ../../nbs/measure/05_abstention.ipynb #b3fca5a8
 def certify_threshold(
     score,             # (k,) labelled questions, drawn independently of each other; higher is surer
     correct,           # (k,) bool or 0/1

@@ -45,6 +45,7 @@ def _cumulants(s: np.ndarray, b: float) -> np.ndarray: # (4, n) float64
     m1, m2, m3 = np.array(m, float)
     return np.stack([np.log(total.astype(float)), m1, m2 - m1 ** 2, m3 - 3 * m1 * m2 + 2 * m1 ** 3])
 
+# %% ../../nbs/measure/04_calibrators.ipynb #9f432f4e
 def _rows(z: np.ndarray, right: np.ndarray, b: float) -> np.ndarray: # (4, n) float64
     "The terms of the mean negative log-likelihood at `b` = 1/T and their first three derivatives in b, by row."
     out, step = np.empty((4, len(z))), max(1, 50_000 // z.shape[1]) # blocks that fit the cache
@@ -109,6 +110,7 @@ def _sharp(z: np.ndarray, right: np.ndarray) -> str:
     if (z[:1000].max(1) > right[:1000]).any() or (z.max(1) > right).any(): return '' # a first look at 1000 rows is mostly enough
     return 'flat' if (np.where(z > -1e29, z, np.inf).min(1) == right).all() else 'separable'
 
+# %% ../../nbs/measure/04_calibrators.ipynb #8051ccb0
 def _edge(z: np.ndarray, right: np.ndarray, b: float) -> str:
     "'uninformative' if no finite temperature is high enough, 'bound' if the best one lies beyond the bounds, else ''."
     if 1.02 / _T_MAX < b < .98 / _T_MIN: return ''
@@ -221,6 +223,7 @@ class Vector:
         new = from_logits(z * self.w + self.b, np.asarray(p.label))
         return _mark(p, 'vector', self.flag, logits=new.logits, conf=new.conf, correct=new.correct)
 
+# %% ../../nbs/measure/04_calibrators.ipynb #3d06ef8a
 def _centred(p: Predictions) -> np.ndarray: # (n, k) float64
     "Logits less the mean of their row, or a `ValueError`."
     if p.logits is None: raise ValueError("vector scaling needs logits, these predictions have none; use a method for conf, such as platt")
@@ -269,6 +272,7 @@ def _logistic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]: # weigh
         if np.abs(step).max() <= 1e-10 * (1 + np.abs(w).max()): break
     return w, best
 
+# %% ../../nbs/measure/04_calibrators.ipynb #e581bf86
 def _targets(conf: np.ndarray, correct: np.ndarray, both_ways: bool) -> tuple[np.ndarray, str]: # (n,) in [0, 1], flag
     "The grades as targets, smoothed as in Platt (1999, sec. 2.2) and flagged if a threshold on conf separates them."
     hit, miss = conf[correct], conf[~correct]
@@ -286,6 +290,7 @@ class Platt(_ConfMap):
     name: ClassVar[str] = 'platt'
     def of(self, conf: np.ndarray) -> np.ndarray: return expit(self.a * _log_odds(conf) + self.b)
 
+# %% ../../nbs/measure/04_calibrators.ipynb #bcdd7af0
 def fit_platt(
     p: Predictions, # split 'val', with right and wrong answers
 ) -> Platt:
@@ -311,6 +316,7 @@ def _beta_columns(conf: np.ndarray) -> np.ndarray: # (n, 3)
     conf = np.clip(conf, EPS, 1 - EPS)
     return np.stack([np.log(conf), -np.log1p(-conf), np.ones(len(conf))], 1)
 
+# %% ../../nbs/measure/04_calibrators.ipynb #0da7295e
 def fit_beta(
     p: Predictions, # split 'val', with right and wrong answers
 ) -> Beta:
@@ -333,6 +339,7 @@ class Isotonic(_ConfMap):
     name: ClassVar[str] = 'isotonic'
     def of(self, conf: np.ndarray) -> np.ndarray: return np.interp(conf, self.x, self.y)
 
+# %% ../../nbs/measure/04_calibrators.ipynb #e540c5b5
 def fit_isotonic(
     p: Predictions, # split 'val', with right and wrong answers
 ) -> Isotonic:
@@ -363,6 +370,7 @@ def _steps(score: np.ndarray, value: np.ndarray, bins: int) -> tuple[np.ndarray,
     np.maximum.at(upper, ids, score)
     return upper[:-1], np.bincount(ids, value) / np.bincount(ids)
 
+# %% ../../nbs/measure/04_calibrators.ipynb #d2c41aad
 def fit_histogram(
     p: Predictions, # split 'val', with right and wrong answers
     bins: int = 15, # equal-mass bins, at most
@@ -383,6 +391,7 @@ class ScalingBinning(_ConfMap):
     name: ClassVar[str] = 'scaling_binning'
     def of(self, conf: np.ndarray) -> np.ndarray: return self.value[np.searchsorted(self.edges, conf)]
 
+# %% ../../nbs/measure/04_calibrators.ipynb #d52b1906
 def fit_scaling_binning(
     p: Predictions, # split 'val', with right and wrong answers
     bins: int = 15, # equal-mass bins, at most
@@ -409,6 +418,7 @@ def _folds(p: Predictions, folds: int, seed: int) -> np.ndarray: # (n,) int in [
     fold[order] = np.arange(len(sizes)) % folds
     return fold[ids]
 
+# %% ../../nbs/measure/04_calibrators.ipynb #16ff42fe
 def cross_fit(
     p: Predictions,                  # any split
     fit: Callable[[Predictions], Callable[[Predictions], Predictions]], # fit_temperature, fit_platt, …
@@ -451,6 +461,7 @@ def _line(p: Predictions, before: Predictions, draws: int, seed: int) -> dict[st
         line |= {f'{name}_change': t.estimate, f'{name}_lo': t.lo, f'{name}_hi': t.hi}
     return line | {'flag': p.meta.get('flag', '')}
 
+# %% ../../nbs/measure/04_calibrators.ipynb #ac5da87d
 def repair_report(
     p: Predictions,                              # any split, not calibrated yet
     methods: Sequence[str] | Mapping | None = None, # names in CALIBRATORS, or {name: fit}; None: all that the data allow
@@ -483,6 +494,7 @@ def _members(ps: Sequence[Predictions]) -> list[Predictions]: # all in the order
         out.append(q)
     return out
 
+# %% ../../nbs/measure/04_calibrators.ipynb #e52826da
 def _options(p: Predictions) -> np.ndarray: # (n,) int
     "How many options each question has."
     return (~np.isnan(np.asarray(p.logits))).sum(1)

@@ -30,6 +30,7 @@ def _golds(
     if not gold: raise ValueError(f"target must name one right option, got {t}; leave such questions out")
     return gold
 
+# %% ../../nbs/measure/09_harnesses.ipynb #92777165
 def _index(t: str, options: Sequence[str]) -> int: # in [0, k)
     "One right option: an index, its text, or its letter."
     texts = [o.strip() for o in options]
@@ -69,6 +70,7 @@ def _right(record: dict, contexts: Sequence[str], options: Sequence[str], loglik
         return [int(loglik.argmax()) if _grade(record, 'acc') else 1 - int(loglik.argmax())]
     raise ValueError("the options stand in the context, so `target` does not say which is right; give `label=`, e.g. `lambda r: int(r['doc']['answer']) - 1` for WinoGrande")
 
+# %% ../../nbs/measure/09_harnesses.ipynb #78e74226
 def _grade(record: Mapping, name: str) -> bool | None:
     "A grade that the tool logged, or None where there is none."
     if (v := record.get(name)) is None: return None
@@ -169,6 +171,7 @@ def _light_rows(path: Path) -> list[dict[str, Any]]:
     except (pa.ArrowException, OSError, ValueError) as e: raise ValueError(f"{path}: not a readable Parquet file: {str(e)[:200]}") from None
     return [{n: r.get(x) for n, x in names.items()} for r in rows]
 
+# %% ../../nbs/measure/09_harnesses.ipynb #9f84e477
 def _light(row: dict[str, Any], label: Callable | None) -> Answer:
     "One row, held against lighteval's accuracy."
     doc, k = row['doc'], len(row['doc']['choices'])
@@ -225,6 +228,7 @@ def _joint(state: Mapping) -> tuple[str | None, float]: # the option chosen, or 
     best = max(state['result']['completions'], key=lambda c: finite(c['logprob'], 'logprob'))
     return (state.get('output_mapping') or {}).get(best['text'].strip()), float(best['logprob'])
 
+# %% ../../nbs/measure/09_harnesses.ipynb #70e5d069
 def _apart(states: Sequence[Mapping], options: Sequence[str], calibrated: bool) -> np.ndarray: # (k,)
     "The scores of options that were asked about one by one, as HELM makes them."
     found = {(s['reference_index'], s.get('request_mode') or 'original'): _tokens_of(s, options[s['reference_index']]) for s in states}
@@ -237,6 +241,7 @@ def _trial(state: Mapping, uid: Any) -> tuple[str, str, str]: # instance, trial,
     p = state.get('perturbation')
     return str(uid), str(state.get('train_trial_index', 0)), 'none' if not p else str(p.get('name', p)) if isinstance(p, Mapping) else str(p)
 
+# %% ../../nbs/measure/09_harnesses.ipynb #51b7f528
 def _helm(states: Sequence[Mapping], method: str, stats: Mapping[str, float] | None, pattern: bool) -> Answer:
     "One question, held against HELM's own statistics."
     if method not in ('multiple_choice_joint', 'multiple_choice_separate_original', 'multiple_choice_separate_calibrated'): raise ValueError(f"the method must be multiple choice, got {method!r}; only there an option has a score")
@@ -271,6 +276,7 @@ def _asked(state: Mapping) -> tuple[str, str, str]:
     "Which asking of which question a request belongs to."
     return _trial(dict(perturbation=state['instance'].get('perturbation'), train_trial_index=state.get('train_trial_index', 0)), state['instance']['id'])
 
+# %% ../../nbs/measure/09_harnesses.ipynb #44a1dcf5
 def _one_trial(keys: Sequence[tuple[str, str, str]], filter: Any) -> set[tuple[str, str, str]]:
     "Those of one trial and one perturbation."
     wanted, kept = conditions(filter, ('trial', 'perturbation')), set(keys)
@@ -310,6 +316,7 @@ def read_helm(
     found = dict(source='helm', method=method) | {k: v for k, v in dict(model=spec.get('model'), task=_scenario(folder, reading)).items() if isinstance(v, str)}
     return gathered(answers, reading, found | meta, {'cluster': None} | dict(columns or {}), '', 'was the run written twice?')
 
+# %% ../../nbs/measure/09_harnesses.ipynb #cfa37492
 _HELM = dict(multiple_choice_joint='probability of the letter that was generated', multiple_choice_separate_original="softmax of the options' mean log-probabilities, as HELM's max_prob",
              multiple_choice_separate_calibrated="softmax of the options' log-probabilities less those after an empty question, as HELM's max_prob")
 

@@ -41,6 +41,7 @@ def _level(level: float, df: float = math.inf) -> float: # the quantile that a t
     if not 0 < level < 1: raise ValueError(f"level must lie between 0 and 1, got {level}; .95 means 95 %")
     return float(special.ndtri((1 + level) / 2) if math.isinf(df) else special.stdtrit(df, (1 + level) / 2))
 
+# %% ../../nbs/measure/03_inference.ipynb #7f47d14c
 def _p(ratio: float, df: float = math.inf) -> float: # two-sided p value
     "P value of an estimate that is `ratio` standard errors from the null."
     return float(2 * (special.ndtr(-abs(ratio)) if math.isinf(df) else special.stdtr(df, -abs(ratio))))
@@ -79,6 +80,7 @@ def _sides(correct: np.ndarray, codes: np.ndarray | None) -> tuple[int, int]:
     if codes is None: return int(correct.sum()), int((~correct).sum())
     return len(np.unique(codes[correct])), len(np.unique(codes[~correct]))
 
+# %% ../../nbs/measure/03_inference.ipynb #18186501
 def _influence(v: np.ndarray, auc: float, correct: np.ndarray, codes: np.ndarray | None) -> np.ndarray: # (units,)
     "What each question, or cluster, adds to AUROC; the variance is the sum of squares."
     psi = v - auc
@@ -126,6 +128,7 @@ def auroc_interval(
     method = 'Newcombe, score' if not var > 1e-30 else 'DeLong, logit' if codes is None else 'Obuchowski, logit'
     return Interval(auc, lo, hi, level, method, len(score), k, 0)
 
+# %% ../../nbs/measure/03_inference.ipynb #23a160d1
 def _both(correct: np.ndarray, least: int = 1) -> None:
     "A `ValueError` unless at least so many answers are right, and so many wrong."
     right, wrong = int(correct.sum()), int((~correct).sum())
@@ -154,6 +157,7 @@ def _area_influence(score: np.ndarray, wrong: np.ndarray) -> tuple[Callable[[], 
         return back(w * (1 - above) + share)
     return of_aurc, of_augrc
 
+# %% ../../nbs/measure/03_inference.ipynb #abeae7f4
 def _area_interval(which: int, area: float, score, correct, cluster, level: float) -> Interval:
     "The interval of one of the two areas."
     score, correct = check_scores(score, correct)
@@ -175,6 +179,7 @@ def aurc_interval(
     "`aurc` with its interval by the infinitesimal jackknife; raises `ValueError` when all answers are right, or all wrong."
     return _area_interval(0, aurc(score, correct), score, correct, cluster, level)
 
+# %% ../../nbs/measure/03_inference.ipynb #b73a4e31
 def augrc_interval(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1, of both kinds
@@ -230,6 +235,7 @@ def delong(
     df, method = (math.inf, 'DeLong') if codes is None else (k - 1, 'Obuchowski')
     return Delong(auc, np.einsum('ik,jk->ij', psi, psi), lo, hi, level, len(scores[0]), df, method, psi)
 
+# %% ../../nbs/measure/03_inference.ipynb #a7666be3
 def _one(score: np.ndarray, correct: np.ndarray, codes: np.ndarray | None, level: float, df: float) -> tuple[float, np.ndarray, float, float]:
     "AUROC, influences and bounds of one model."
     if codes is not None and len(codes) != len(score): raise ValueError(f"scores must be of the same questions, got lengths {len(codes)} and {len(score)}")
@@ -252,6 +258,7 @@ def _contrast(d: Delong, w: np.ndarray) -> Test:
     half = _level(d.level, d.df) * se
     return Test(est, est - half, est + half, _p(est / se, d.df), d.n, d.method)
 
+# %% ../../nbs/measure/03_inference.ipynb #2e188cb1
 def _equal(d: Delong) -> float:
     "Wald test that all AUROCs are the same, in the space that their influences span; Hotelling's F if clustered."
     psi, diff = d.influence[1:] - d.influence[0], d.auc[1:] - d.auc[0]
@@ -277,6 +284,7 @@ class MannWhitney(NamedTuple):
     def __str__(self) -> str:
         return f'U = {self.u:g}, AUROC {self.auroc:.3f}, rank-biserial {self.estimate:.3f} [{self.lo:.3f}, {self.hi:.3f}], p = {self.p:.2g}, n = {self.n}'
 
+# %% ../../nbs/measure/03_inference.ipynb #67f40ecd
 def mann_whitney(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1, of both kinds
@@ -331,6 +339,7 @@ def mean_difference(
     half = _level(level, k - 1) * se
     return Test(est, est - half, est + half, _p(est / se, k - 1) if se else 1., len(d), method)
 
+# %% ../../nbs/measure/03_inference.ipynb #a2d3b534
 def _columns(x, y, names: tuple[str, str], least: int) -> tuple[np.ndarray, np.ndarray]: # two (n,) float64
     "Two columns of finite numbers of the same length, or a `ValueError` that names the fault."
     cols = []
@@ -359,6 +368,7 @@ def _varied(x, y) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"{name} is constant at {v[0]:g}; a correlation needs two columns that vary")
     return x, y
 
+# %% ../../nbs/measure/03_inference.ipynb #a393f55a
 def pearson(
     x: np.ndarray,      # (n,) finite numbers, n ≥ 5
     y: np.ndarray,      # (n,) finite numbers
@@ -383,6 +393,7 @@ def spearman(
     if n < 20: p = max(p, 2 / math.factorial(n))
     return _correlation(r, math.sqrt((1 + r**2 / 2) / (n - 3)), n, p, 12 / (n**3 - n), level, 'Spearman, Bonett–Wright')
 
+# %% ../../nbs/measure/03_inference.ipynb #69a4e1b4
 def kendall(
     x: np.ndarray,      # (n,) finite numbers, n ≥ 5
     y: np.ndarray,      # (n,) finite numbers
@@ -393,6 +404,7 @@ def kendall(
     (r, p), n = scipy.stats.kendalltau(x, y), len(x)
     return _correlation(r, math.sqrt(.437 / (n - 4)) * _tied(x, y), n, p, 4 / (n**2 - n), level, 'Kendall, Fieller')
 
+# %% ../../nbs/measure/03_inference.ipynb #74d86456
 def _tied(x: np.ndarray, y: np.ndarray) -> float: # 1 without ties
     "How much larger ties make the standard error of tau-b where nothing is correlated (Kendall 1970)."
     n, t, u = len(x), *(np.unique(v, return_counts=True)[1].astype(float) for v in (x, y))
@@ -445,6 +457,7 @@ def _ps(p) -> np.ndarray: # (m,) float64
         raise ValueError(f"p must lie in [0, 1], got {p[~ok][0]} at {int(np.argmin(ok))}; a test without a p value is not a test: leave it out")
     return p
 
+# %% ../../nbs/measure/03_inference.ipynb #abc6839b
 def holm(
     p: np.ndarray, # (m,) p values in [0, 1]
 ) -> np.ndarray:   # (m,) adjusted, in the order given
@@ -471,6 +484,7 @@ class Equivalence(NamedTuple):
     margin: float    # the smallest effect of interest
     equivalent: bool # p ≤ α: the whole interval lies inside ± margin
 
+# %% ../../nbs/measure/03_inference.ipynb #b1847544
 def tost(
     estimate: float,       # the effect, e.g. a difference of Brier scores
     se: float,             # its standard error, > 0
@@ -511,6 +525,7 @@ def power_mean(
     q, shift = _level(level, n - 1), diff / sd * math.sqrt(n)
     return float(scipy.stats.nct.sf(q, n - 1, shift) + scipy.stats.nct.cdf(-q, n - 1, shift)) if abs(shift) < 30 else 1.
 
+# %% ../../nbs/measure/03_inference.ipynb #92da82f4
 def power_correlation(
     r: float,           # true correlation, in (−1, 1)
     n: int,             # pairs, e.g. models, ≥ 5
@@ -540,6 +555,7 @@ def n_for_mean(
         lo, hi = (mid, hi) if power_mean(diff, sd, mid, level) < power else (lo, mid)
     return hi
 
+# %% ../../nbs/measure/03_inference.ipynb #b6fa604d
 def detectable_correlation(
     n: int,             # pairs, e.g. models, ≥ 5
     power: float = .8,  # wanted chance to find it, in (0, 1)
@@ -565,6 +581,7 @@ class Mixed:
         t = self.terms.loc[term].to_dict()
         return Test(t['estimate'], t['lo'], t['hi'], t['p'], self.n, self.method)
 
+# %% ../../nbs/measure/03_inference.ipynb #bb40f365
 def mixed_model(
     df: pd.DataFrame,             # a row for each cell, no missing values
     formula: str,                 # e.g. 'auroc ~ acc + C(prompt)'; a factor of two levels belongs here
@@ -599,6 +616,7 @@ def _design(df: pd.DataFrame, formula: str, names: list[str]) -> tuple[np.ndarra
     if np.ptp(m.endog) == 0: raise ValueError(f"{m.endog_names} is constant at {m.endog[0]:g}")
     return np.asarray(m.endog, float), x
 
+# %% ../../nbs/measure/03_inference.ipynb #330c3301
 def _free(x: np.ndarray, codes: list[np.ndarray]) -> np.ndarray: # (terms,)
     "Degrees of freedom of each term by the between–within rule: levels of the smallest factor within which it is constant, less such terms."
     free = np.full(x.shape[1], float(len(x) - np.linalg.matrix_rank(x)))
@@ -630,6 +648,7 @@ def _reml(y: np.ndarray, x: np.ndarray, codes: dict[str, np.ndarray]) -> tuple[n
     if not beta.any(): return none, none, {}, 'REML left every fixed effect at 0'
     return beta * scale, se * scale, {g: float(np.sqrt(v) * scale) for g, v in var.items()}, ''
 
+# %% ../../nbs/measure/03_inference.ipynb #02c98102
 def _jackknife(y: np.ndarray, x: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (terms,) each
     "Least squares, and standard errors from leaving out one cluster at a time (CR3)."
     beta = np.linalg.lstsq(x, y)[0]

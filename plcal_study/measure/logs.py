@@ -39,6 +39,7 @@ def format_of(
     if end in ('.jsonl', '.ndjson') or head[:1] == b'{': return _of_record(_first(path)) or 'jsonl'
     raise ValueError(f"{path}: this is no log that is known by its name or its beginning; say what it is by format=, one of {', '.join(FORMATS)}")
 
+# %% ../../nbs/measure/11_logs.ipynb #b5743f6e
 def _of_folder(path: Path) -> str:
     "What a folder holds."
     if (path/'scenario_state.json').exists(): return 'helm'
@@ -63,6 +64,7 @@ def _of_record(r: Any) -> str | None:
     if 'custom_id' in r and 'response' in r or isinstance(r.get('response'), dict) and {'body', 'choices'} & r['response'].keys(): return 'openai'
     return None
 
+# %% ../../nbs/measure/11_logs.ipynb #26e0888e
 def _first(path: Path) -> Any:
     "The first of the first lines that is a record, or None."
     with open(path, 'rb') as f:
@@ -72,6 +74,7 @@ def _first(path: Path) -> Any:
             if isinstance(r, dict): return r
     return None
 
+# %% ../../nbs/measure/11_logs.ipynb #7a84d0ce
 def _of_json(path: Path) -> str:
     "What a file of one JSON value holds."
     try: x = json.loads(path.read_bytes().decode('utf-8-sig'))
@@ -95,6 +98,7 @@ def _files(folder: Path, format: str, filter: Any) -> tuple[dict[str, Path], Any
     if len(runs := sorted({d for _, _, d in named})) > 1: raise ValueError(f"{folder}: there are files of {len(runs)} runs, {', '.join(runs[:6])}; give one file, or keep the files of one run in a folder")
     return {t: f for f, t, _ in named}, filter
 
+# %% ../../nbs/measure/11_logs.ipynb #f58a3512
 def _together(parts: Mapping[str, Predictions], reading: Reading, meta: Mapping[str, Any], cluster: bool) -> Predictions:
     "Several tasks as one, each question under the name of its task."
     ps = list(parts.values())
@@ -112,6 +116,7 @@ def _together(parts: Mapping[str, Predictions], reading: Reading, meta: Mapping[
                     label=np.concatenate([p.label for p in ps if p.label is not None]) if whole else None, scores={k: np.concatenate([p.scores[k] for p in ps]) for k in names},
                     cluster=np.repeat(list(parts), [len(p) for p in ps]) if cluster else None)
 
+# %% ../../nbs/measure/11_logs.ipynb #8bd683b2
 def _folder(path: Path, read: Callable, format: str, label: Any, filter: Any, columns: Mapping[str, Any] | None, skip_bad: bool, quiet: bool, meta: Mapping[str, Any]) -> Predictions:
     "The files of one run; one alone is read by itself."
     files, rest = _files(path, format, filter)
@@ -145,6 +150,7 @@ def read_log(
     if str(fault).startswith(str(path)) or str(path.parent) != '.' and str(fault).startswith(str(path.parent)): raise fault
     raise Reading(str(path), '').error(fault) from None
 
+# %% ../../nbs/measure/11_logs.ipynb #8c4ee8e3
 def _no(name: str, value: Any, what: str) -> None:
     "An argument that a format has no use for is refused, not ignored."
     if value is not None: raise ValueError(f"{name}= is not for {what}")
@@ -172,6 +178,7 @@ def _read(path: Path, format: str, columns: Mapping[str, Any] | None, label: Any
     _no('label', label, 'a table; name its column by columns={"label": …}')
     return read_table(path, columns, filter, skip_bad, quiet, format, **meta)
 
+# %% ../../nbs/measure/11_logs.ipynb #9b29c039
 def _saved(path: Path, columns: Any, label: Any, filter: Any, skip_bad: bool, quiet: bool, meta: Mapping[str, Any]) -> Predictions:
     "What this package has saved."
     for name, value in (('columns', columns), ('label', label), ('filter', filter)): _no(name, value, 'predictions of this package')

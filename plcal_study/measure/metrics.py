@@ -363,6 +363,7 @@ def _truths(conf, p_correct) -> tuple[np.ndarray, np.ndarray]: # (n,) float64 ea
     if not (p.min() >= 0 and p.max() <= 1): raise ValueError(f"p_correct must be true probabilities in [0, 1], got values from {p.min()} to {p.max()}")
     return conf.astype(float), p.astype(float)
 
+# %% ../../nbs/measure/01_metrics.ipynb #22220d8f
 def true_calibration_error(
     conf: np.ndarray,      # (n,) confidence in the answer given, in [0, 1]
     p_correct: np.ndarray, # (n,) true P(the answer is right | its input), in [0, 1]; not grades
@@ -381,6 +382,7 @@ def true_ece(
     conf, p = _truths(conf, p_correct)
     return float(np.abs(np.bincount(mass_ids(conf, bins), p - conf)).sum() / len(conf))
 
+# %% ../../nbs/measure/01_metrics.ipynb #60c54eef
 def grouping_loss(
     conf: np.ndarray,      # (n,) in [0, 1]
     p_correct: np.ndarray, # (n,) true P(correct | input), in [0, 1]

@@ -32,6 +32,7 @@ class CorpCurve(NamedTuple):
     hi: np.ndarray     # (m,)
     n: int             # answers
 
+# %% ../../nbs/measure/06_plots.ipynb #8af08cae
 def corp_curve(
     conf: np.ndarray,    # (n,) confidence, in [0, 1]
     correct: np.ndarray, # (n,) bool or 0/1
@@ -57,6 +58,7 @@ class Roc(NamedTuple):
     threshold: np.ndarray # (m,) keep score ≥ threshold; the first is +inf and keeps none
     n: int                # answers
 
+# %% ../../nbs/measure/06_plots.ipynb #4b0d27aa
 def roc_points(
     score: np.ndarray,   # (n,) any finite numbers, higher is surer
     correct: np.ndarray, # (n,) bool or 0/1
@@ -87,6 +89,7 @@ def _named(label: str | None, n: int) -> str: # 'tiny, n = 2,000'
     "A series' entry in the legend; always with the number of answers."
     return f'{label}, n = {n:,}' if label else f'n = {n:,}'
 
+# %% ../../nbs/measure/06_plots.ipynb #74797d0f
 def _note(ax: Axes, text: str) -> None:
     "What the whole figure rests on, above its right corner."
     ax.set_title(text, loc='right', fontsize=_SMALL)
@@ -113,6 +116,7 @@ def plot_reliability(
     ax.legend(loc='upper left', frameon=False, fontsize=_SMALL + 1)
     return ax
 
+# %% ../../nbs/measure/06_plots.ipynb #9b8f5b7c
 def _histogram(ax: Axes, conf: np.ndarray, color) -> None:
     "Counts of the confidences in bins of 0.05, on axes of their own above `ax`."
     top = make_axes_locatable(ax).append_axes('top', size='16%', pad=.14, sharex=ax)
@@ -192,6 +196,7 @@ def _overlap(a, boxes) -> float: # area
 
 _ROUND = np.pi / 8 * np.array([0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9, 3, 13, 5, 11]) # right, left, above, below, then between
 
+# %% ../../nbs/measure/06_plots.ipynb #699b7d3e
 def _spot(
     point: np.ndarray, # (2,) in pixels
     size: np.ndarray,  # (2,) width and height of the label
@@ -237,6 +242,7 @@ def _bounds(v: np.ndarray, ci, name: str, names: list[str]) -> np.ndarray: # (m,
     if (ok := (ci[:, 0] <= v) & (v <= ci[:, 1])).all(): return ci
     raise ValueError(f"{name}_ci must hold {name} between its bounds, got a different {names[int(np.argmin(ok))]!r}")
 
+# %% ../../nbs/measure/06_plots.ipynb #6df66849
 def plot_scatter_named(
     x: np.ndarray,                   # (m,) one number per name
     y: np.ndarray,                   # (m,)

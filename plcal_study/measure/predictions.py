@@ -46,6 +46,7 @@ def check_scores(
         raise ValueError(f"score must be finite, got {score[~ok][0]} in row {int(np.argmin(ok))}")
     return score, correct
 
+# %% ../../nbs/measure/00_predictions.ipynb #ac85171e
 def check_pairs(
     conf,    # (n,) confidence in the given answer, in [0, 1]
     correct, # (n,) bool or 0/1: was the answer right?
@@ -74,6 +75,7 @@ def check_labels(
         raise ValueError(f"label must lie in [0, {k[row]}), got {label[row]} in row {row}; do the labels count from 1?")
     return label.astype(np.int64)
 
+# %% ../../nbs/measure/00_predictions.ipynb #f67a06c8
 def check_logits(
     logits, # (n, k) float, scores before softmax, NaN-padded at the end of short rows
     label,  # (n,) int in [0, k)
@@ -141,6 +143,7 @@ def _hash(names: np.ndarray) -> np.ndarray: # (n,) uint64, equal for equal names
         h += c
     return h
 
+# %% ../../nbs/measure/00_predictions.ipynb #a11d094e
 def _repeated(
     names: np.ndarray,         # (n,) str
     hash_of: Callable = _hash, # equal numbers for equal names; where others are equal too, the names themselves decide
@@ -161,6 +164,7 @@ def _score(x, name: str, shape: tuple) -> np.ndarray: # (n,) float64
     if not np.isfinite(x).all(): raise ValueError(f"{name} must be finite, got {x[~np.isfinite(x)][0]} in row {int(np.argmin(np.isfinite(x)))}")
     return x
 
+# %% ../../nbs/measure/00_predictions.ipynb #d9ebcb7b
 def _check(p: Predictions) -> None:
     "Bring every field of `p` to its type, in memory of its own, or raise a `ValueError` that names the field."
     def put(name, value): object.__setattr__(p, name, value)
@@ -200,6 +204,7 @@ def from_logits(
     uid = np.arange(len(label)) if uid is None else uid
     return Predictions(dict(meta or {}), uid, pred == label, conf, logits, label, scores, cluster)
 
+# %% ../../nbs/measure/00_predictions.ipynb #bee0476a
 def from_grades(
     conf: np.ndarray,              # (n,) confidence in the given answer, in [0, 1]
     correct: np.ndarray,           # (n,) bool or 0/1
@@ -230,6 +235,7 @@ def select(
     return replace(p, meta={**p.meta, **meta}, uid=p.uid[rows], correct=p.correct[rows], conf=p.conf[rows], logits=take(p.logits),
                    label=take(p.label), scores={k: v[rows] for k, v in p.scores.items()}, cluster=take(p.cluster))
 
+# %% ../../nbs/measure/00_predictions.ipynb #51c99b5f
 def pair(
     a: Predictions,
     b: Predictions, # the same questions as `a`, in any order
@@ -279,6 +285,7 @@ def save(
     atomic_write(path, sink.getvalue().to_pybytes())
     return Path(path)
 
+# %% ../../nbs/measure/00_predictions.ipynb #2abdd1aa
 def load(
     path: str | Path, # a .parquet file written by `save`
 ) -> Predictions:
@@ -292,6 +299,7 @@ def load(
     try: return _loaded(t, json.loads(head))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, pa.ArrowException) as e: raise ValueError(f"{path} is damaged or no file of this package: {f'the key {e} is missing' if isinstance(e, KeyError) else str(e)[:300]}") from None
 
+# %% ../../nbs/measure/00_predictions.ipynb #98d1f7ba
 def _loaded(t: Any, head: Any) -> Predictions:
     "A table of `save` and its head as predictions; raises one of many errors where they are none."
     if (v := head['version']) != 1: raise ValueError(f"it has format version {v}, this package reads 1")

@@ -55,6 +55,7 @@ class Reading:
         try: yield
         except FAULTS as e: self.skip(e, place)
 
+# %% ../../nbs/measure/07_records.ipynb #1205f164
 def _fault(e: object) -> str:
     "What went wrong, in words."
     if isinstance(e, KeyError): return f"field {e} is missing"
@@ -69,6 +70,7 @@ def read_json(
     try: return from_json(Path(path).read_bytes().decode('utf-8-sig'))
     except ValueError as e: raise ValueError(f"{path}: not JSON ({str(e)[:120]}); was the file cut off?") from None
 
+# %% ../../nbs/measure/07_records.ipynb #fd84de3e
 def json_lines(
     path: str | Path,   # a file of one JSON object per line
     reading: Reading,
@@ -81,6 +83,7 @@ def json_lines(
             with reading.row(f'line {n}'): record = _record(raw)
             if record is not None: yield n, record
 
+# %% ../../nbs/measure/07_records.ipynb #094bea67
 def _record(raw: bytes) -> dict:
     "One line as a record."
     text = raw.decode('utf-8-sig', 'replace')
@@ -104,6 +107,7 @@ def at(
         here = here[key]
     return here
 
+# %% ../../nbs/measure/07_records.ipynb #211814b0
 def useful(
     names: Sequence[Any], # (n,) one for each row; None where a row has none
 ) -> bool:
@@ -135,6 +139,7 @@ def subjects(
     reading.guessed.add('cluster')
     return [str(x) for x in fit[name]]
 
+# %% ../../nbs/measure/07_records.ipynb #026d0926
 def _fields(fields: Sequence[Mapping]) -> str:
     "The fields of the first question, for an error."
     return ', '.join(map(repr, sorted(map(str, fields[0]))[:12])) if fields else 'none'
@@ -150,6 +155,7 @@ class Answer(NamedTuple):
     scores: Mapping[str, float] = {}   # further scores by name
     fields: Mapping[str, Any] = {}     # what else is known of the question: its subject, …
 
+# %% ../../nbs/measure/07_records.ipynb #59e1a43d
 def padded(
     rows: Sequence[np.ndarray], # (k,) each, of any length
 ) -> np.ndarray:                # (n, max k), NaN at the end of short rows
@@ -214,6 +220,7 @@ def announced(
 
 ROW = 'the row number' # how what was taken for the question begins where the log names none
 
+# %% ../../nbs/measure/07_records.ipynb #46bea5ca
 def numbered(
     p: Predictions,
 ) -> bool:
@@ -239,6 +246,7 @@ def conditions(
     if names and (odd := [k for k in found if k not in names]): raise ValueError(f"filter must ask for {' or '.join(names)}, got {odd[0]!r}")
     return found
 
+# %% ../../nbs/measure/07_records.ipynb #a57e85a4
 def finite(
     x: Any,    # a number or its text
     name: str, # for the error

@@ -35,6 +35,7 @@ def _bytes(token: str, raw: Sequence[int] | None = None) -> bytes:
     if re.fullmatch(r'token_id:\d+', token): raise ValueError(f"tokens must be text, got the number {token}; ask the server without --return-tokens-as-token-ids")
     return bytes.fromhex(token[6:].replace('\\x', ' ')) if re.fullmatch(r'bytes:(\\x[0-9a-f]{2})+', token) else token.encode('utf-8', 'surrogatepass')
 
+# %% ../../nbs/measure/10_responses.ipynb #7796de88
 def _nats(x: Any) -> float | None:
     "A log-probability that can be worked with."
     if x is None: return None
@@ -59,6 +60,7 @@ def told(
     if 'tokens' in lp: return _columns(choices[0].get('text') or '', lp)
     return tokens_of((choices[0].get('message') or {}).get('content') or '', lp.get('content'))
 
+# %% ../../nbs/measure/10_responses.ipynb #250e1ee7
 def tokens_of(
     text: str,                          # the answer
     content: Sequence[Mapping] | None,  # {token, logprob, bytes, top_logprobs} of each token
@@ -68,6 +70,7 @@ def tokens_of(
     def likeliest(t): return [(_bytes(x['token'], x.get('bytes')), p) for x in t.get('top_logprobs') or [] if (p := _nats(x['logprob'])) is not None and p > UNTOLD]
     return Told(text, [_bytes(t['token'], t.get('bytes')) for t in content], [_nats(t.get('logprob')) for t in content], [likeliest(t) for t in content])
 
+# %% ../../nbs/measure/10_responses.ipynb #354d9c3f
 def _columns(text: str, lp: Mapping) -> Told:
     "The tokens of a completion."
     def likeliest(t): return [(_bytes(x), p) for x, v in (t or {}).items() if (p := _nats(v)) is not None and p > UNTOLD]
@@ -88,6 +91,7 @@ def letter_in(
     t = token.decode('utf-8', 'replace').strip(_WRAP)
     return ord(t) - 65 if len(t) == 1 and 'A' <= t < chr(65 + k) else None
 
+# %% ../../nbs/measure/10_responses.ipynb #315a7108
 def _opens(t: Told, k: int) -> int | None:
     "The token of a letter that stands alone at the beginning: before the end, a mark or a new line, and not as the word A or I."
     first = next((i for i, x in enumerate(t.tokens) if x.decode('utf-8', 'replace').strip(_WRAP)), 0)
@@ -95,6 +99,7 @@ def _opens(t: Told, k: int) -> int | None:
     rest = b''.join(t.tokens[first:]).decode('utf-8', 'replace').lstrip(_WRAP)[1:].replace('▁', ' ').replace('Ġ', ' ').replace('Ċ', '\n')
     return first if re.match(r'[^\w\s\'’/&+-]|[\'’/&+-](?!\w)|[ \t\r]*(?:\n|$)', rest) else None
 
+# %% ../../nbs/measure/10_responses.ipynb #a906f823
 def letter_place(
     t: Told,
     k: int,  # options
@@ -132,6 +137,7 @@ def letter_scores(
     second = np.delete(s, i).max()
     return logits, dict(conf_lo=float(s[i] / (all_told + rest)), conf_hi=float(min(1., (s[i] + rest) / (all_told + rest))), off_option_mass=float(max(0., 1 - all_told)), missing=float(absent.sum()), undecided=float(second + rest > s[i]))
 
+# %% ../../nbs/measure/10_responses.ipynb #f4a4d388
 def letters_told(
     t: Told,
     k: int,                                              # options, 2 to 26
@@ -155,6 +161,7 @@ class _Gold(NamedTuple):
 
 _IDS, _LABELS, _KS = ('custom_id', 'uid', 'id', 'question_id', 'doc_id'), ('label', 'gold', 'answer', 'target', 'answer_index'), ('k', 'n_options', 'options', 'choices')
 
+# %% ../../nbs/measure/10_responses.ipynb #7865fb5b
 def _option(x: Any, options: Sequence | None = None) -> int: # from 0
     "A right option as a number: a number, a letter, or the text of an option."
     if isinstance(x, float) and x == math.floor(x): x = int(x)
@@ -171,6 +178,7 @@ def _size(x: Any) -> int | None:
     if isinstance(x, str) and x.lstrip().startswith('['): x = json.loads(x)
     return len(x) if isinstance(x, (list, tuple, np.ndarray, Mapping)) else int(x)
 
+# %% ../../nbs/measure/10_responses.ipynb #3dbc0b00
 def _gold(row: Mapping[str, Any], columns: Mapping[str, Any], reading: Reading) -> _Gold:
     "The right option that a row of a table, or a record of the log, tells."
     label, k = str(_one(row, 'label', _LABELS, columns)), _one(row, 'k', _KS, columns, False)
@@ -181,6 +189,7 @@ def _gold(row: Mapping[str, Any], columns: Mapping[str, Any], reading: Reading) 
     options = row[k] if k and isinstance(row[k], (list, tuple, np.ndarray)) else None
     return _Gold(_option(row[label], options), size, dict(row))
 
+# %% ../../nbs/measure/10_responses.ipynb #5f058579
 def _one(row: Mapping, role: str, usual: Sequence[str], columns: Mapping[str, Any], must: bool = True) -> str | None:
     "The field that has a role."
     if isinstance(name := columns.get(role), str):
@@ -206,6 +215,7 @@ def _golds(label: Any, columns: Mapping[str, Any], reading: Reading) -> dict[str
     reading.took['label'] = f"column {reading.took['label']!r} of label="
     return found
 
+# %% ../../nbs/measure/10_responses.ipynb #b82d7012
 def _given(label: Any, columns: Mapping[str, Any], n: int, reading: Reading) -> Callable[[str | None, dict, int], _Gold]:
     "Where the right option of a record is looked up: its id, the record, and its number."
     def size(): return columns['k'] if isinstance(columns.get('k'), int) else None
@@ -234,6 +244,7 @@ def _responses(path: Path, reading: Reading) -> list[tuple[str, dict]]: # place,
     if not all(isinstance(r, dict) for r in rows): raise ValueError("a file of responses must hold records {…}")
     return [(f'response {i} (from 0)', r) for i, r in enumerate(rows)]
 
+# %% ../../nbs/measure/10_responses.ipynb #86bdde59
 def _body(record: dict) -> tuple[str | None, dict]: # its id, and the response itself
     "The response in a record, and which question it answers."
     uid = next((str(record[n]) for n in _IDS if n != 'id' and record.get(n) is not None), None)
@@ -273,6 +284,7 @@ def read_openai(
     found = dict(source='openai') | (dict(model=models.pop()) if len(models) == 1 else {})
     return gathered(answers, reading, found | meta, {k: v for k, v in columns.items() if k == 'cluster'}, '', "choose one response for each")
 
+# %% ../../nbs/measure/10_responses.ipynb #c7d8ecea
 def _k(replies: Sequence[tuple[str, str | None, Told, _Gold]], reading: Reading) -> int:
     "The number of options where nothing tells it: up to the last letter that is right or was written."
     if all(g.k for *_, g in replies): return 0
@@ -304,11 +316,13 @@ def _infos(path: Path, z: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]: # of t
     if (whole := sum(i.file_size for i in infos)) > max(_MOST, _RATIO * size): raise ValueError(f"the archive of {size:,} bytes unpacks to {whole:,}, more than {_RATIO} times as much, as no log does")
     return {i.filename: i for i in infos}
 
+# %% ../../nbs/measure/10_responses.ipynb #4c80f672
 def _entry(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
     "One file of a zip archive; raises `ValueError` if it is damaged or too large."
     try: return _unpacked(raw, info, z)
     except _BROKEN as e: raise ValueError(f"entry {info.filename!r} is damaged: {str(e)[:100]}") from None
 
+# %% ../../nbs/measure/10_responses.ipynb #cab317a7
 def _unpacked(raw: Any, info: zipfile.ZipInfo, z: zipfile.ZipFile) -> bytes:
     "One file of a zip archive, also if it is compressed with zstandard."
     if info.file_size > _MOST: raise ValueError(f"entry {info.filename!r} holds {info.file_size:,} bytes, more than {_MOST:,}")
@@ -350,6 +364,7 @@ def _zipped(path: Path, reading: Reading) -> tuple[dict, Iterator[tuple[str, dic
 # %% ../../nbs/measure/10_responses.ipynb #1b22f1e0
 _VALUES = {'C': True, 'I': False, 'CORRECT': True, 'INCORRECT': False, 'TRUE': True, 'FALSE': False, '1': True, '0': False, '1.0': True, '0.0': False}
 
+# %% ../../nbs/measure/10_responses.ipynb #3db078c3
 def _sample(s: dict, scorer: str | None, label: Callable | None) -> Answer:
     "One sample, held against the grade of its scorer."
     if s.get('error'): raise ValueError(f"the sample ended in an error: {str(s['error'].get('message') if isinstance(s['error'], dict) else s['error'])[:100]}")
@@ -400,6 +415,7 @@ def read_inspect(
     reading.took |= dict(conf='share of the letter that was written among the letters told, bounded by conf_lo and conf_hi where it is the likeliest', correct=f"score {wanted.get('scorer') or ''.join(names[:1])!r}", label='target' if label is None else 'label=', uid='id of the sample')
     return gathered(answers, reading, _task(head) | meta, columns, 'metadata.', f"the log has epochs {', '.join(epochs[:8])}")
 
+# %% ../../nbs/measure/10_responses.ipynb #dd2aeb17
 def _task(head: Any) -> dict[str, Any]:
     "What the head of a log says of the run."
     e = head.get('eval') if isinstance(head, dict) else None

@@ -33,6 +33,7 @@ def _found(source: str | Path | Sequence[str | Path]) -> list[Path]:
     if not inside: raise ValueError(f"{path} holds no file that ends in .parquet, in no folder below it either")
     return inside
 
+# %% ../../nbs/measure/12_streams.ipynb #392ff603
 def _open(path: Path) -> pq.ParquetFile:
     "A Parquet file, of which a little is read at a time, however large its row groups are."
     try: return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
@@ -49,6 +50,7 @@ def _kind(t: pa.DataType) -> str:
 
 _TAKES = dict(conf=('numbers', ('single', 'number', 'whole')), correct=('0 and 1 (or False and True)', ('single', 'number', 'whole')), cluster=('names or integers', ('whole', 'text')))
 
+# %% ../../nbs/measure/12_streams.ipynb #84523ddc
 def _column(schema: pa.Schema, role: str, name: str, path: Path) -> str: # its kind
     "Look at one column of one file; a `ValueError` if it will not do."
     if not isinstance(name, str): raise ValueError(f"{role} must be the name of a column, got {name!r}")
@@ -59,6 +61,7 @@ def _column(schema: pa.Schema, role: str, name: str, path: Path) -> str: # its k
     if (kind := _kind(schema.field(name).type)) not in kinds: raise ValueError(f"{path}: {role} ({name}) must hold {says}, got {schema.field(name).type}")
     return kind
 
+# %% ../../nbs/measure/12_streams.ipynb #c5b39a28
 def _looked_at(files: Sequence[Path], names: dict[str, str]) -> tuple[np.dtype, int]: # of the confidences; rows in all
     "Open every file and look at its columns."
     if len(set(names.values())) < len(names): raise ValueError(f"conf, correct and cluster must be columns of their own, got {', '.join(map(repr, names.values()))}")
@@ -91,6 +94,7 @@ def _pair(conf: pa.Array, correct: pa.Array, names: dict[str, str], dtype: np.dt
         raise _bad(path, row + i, f"correct ({names['correct']}) must hold only 0 and 1 (or False and True), got {y[i]}; labels instead of grades?")
     return p, y.astype(bool)
 
+# %% ../../nbs/measure/12_streams.ipynb #13226795
 def _steps_of(path: Path, names: dict[str, str], dtype: np.dtype) -> Iterator[tuple[np.ndarray, np.ndarray, pa.DictionaryArray | None]]:
     "Confidences, grades and clusters of one file, step by step."
     row = 0
@@ -140,6 +144,8 @@ class Sums(NamedTuple):
     def by_unit(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: return self.n.sum(1).astype(float), self.conf.sum(1), self.correct.sum(1).astype(float)
 
 _ROWS, _CLUSTERS, _MIXED = 'random groups of rows', 'clusters', 'random groups of clusters'
+
+# %% ../../nbs/measure/12_streams.ipynb #3f1b5826
 _CELLS = 1 << 16 # of confidence; 1 itself has one more
 
 def _nothing(unit: str, units: int, bins: int) -> Sums:
@@ -178,6 +184,7 @@ def _fold(s: Sums, group: np.ndarray) -> None:
         x[:] = 0
         np.add.at(x, group, old)
 
+# %% ../../nbs/measure/12_streams.ipynb #5ad38907
 def _whole(s: Sums, known: dict) -> Sums:
     "After the last row: clusters in the order of their names, no unit without rows."
     if s.unit == _CLUSTERS and len(known) > len(s.n): s = s._replace(unit=_MIXED)

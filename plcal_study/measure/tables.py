@@ -36,6 +36,7 @@ ROLES = dict( # role → names that are taken for it unasked
 )
 _SEVERAL = re.compile(r'(probs?|logits?|lp|logprobs?|loglik)_(\d+|[A-J])') # one column for each option, as prob_0, prob_1, …
 
+# %% ../../nbs/measure/08_tables.ipynb #22c8cc90
 class _Table(NamedTuple):
     "A table that is not read yet."
     names: list[str]                                 # its columns
@@ -59,6 +60,7 @@ def _absent(role: str, name: str, names: Sequence[str]) -> str:
     near = get_close_matches(name, names, 1)
     return f"columns[{role!r}] names {name!r}, which the table does not have{f'; did you mean {near[0]!r}?' if near else ''}; its columns are {', '.join(map(repr, list(names)[:20]))}"
 
+# %% ../../nbs/measure/08_tables.ipynb #b759f4ac
 def _guessed(role: str, names: Sequence[str]) -> list[str]:
     "The one column that has a usual name for a role, or none."
     found = [n for n in names if n.lower() in ROLES[role]]
@@ -128,6 +130,7 @@ def _utf8(path: Path) -> None:
         with open(path, 'rb') as f: n = next(n for n, raw in enumerate(f, 1) if raw.decode('utf-8', 'ignore').encode() != raw)
         raise ValueError(f"line {n}: not UTF-8 text; save the file in that encoding") from None
 
+# %% ../../nbs/measure/08_tables.ipynb #32981d48
 def _line(path: Path, number: int, delimiter: str) -> int:
     "The line on which a row of a CSV file begins; rows are counted from 1, with the header."
     with open(path, encoding='utf-8-sig', errors='replace', newline='') as f:
@@ -147,6 +150,7 @@ def _flat(t: pa.Table) -> pa.Table:
 
 def _row(i: int) -> str: return f'row {i} (from 0)'
 
+# %% ../../nbs/measure/08_tables.ipynb #c567be64
 def _parquet(path: Path, reading: Reading) -> _Table:
     "A Parquet file."
     try: schema = (file := pq.ParquetFile(path)).schema_arrow
@@ -162,6 +166,7 @@ def _top(name: str, names: Sequence[str]) -> str:
     "The outermost column that holds a column."
     return name if name in names else next(n for n in sorted(names, key=len, reverse=True) if name.startswith(f'{n}.'))
 
+# %% ../../nbs/measure/08_tables.ipynb #4945e5bc
 def _arrow(t: pa.Table) -> _Table:
     "A table in memory."
     t = _flat(t)
@@ -191,6 +196,7 @@ def _tame(path: Path) -> bool:
     "Is every line a record, and none nested deep? Arrow's reader ends the whole process at a first line `null`, and at records inside of tens of thousands of records."
     with open(path, 'rb') as f: return all(not (x := raw.strip(b' \t\r\n\xef\xbb\xbf')) or x[:1] == b'{' and raw.count(b'{') + raw.count(b'[') < 1000 for raw in f)
 
+# %% ../../nbs/measure/08_tables.ipynb #27acdb96
 def _as_written(path: Path) -> pa.Table:
     "A file of records, with dates left as the text they are."
     def read(schema):
@@ -201,6 +207,7 @@ def _as_written(path: Path) -> pa.Table:
     dates = [pa.field(f.name, pa.string()) for f in t.schema if pa.types.is_temporal(f.type)]
     return read(pa.schema(dates)) if dates else t
 
+# %% ../../nbs/measure/08_tables.ipynb #fda0dbf8
 def _slow(records: Sequence[tuple[int, dict]]) -> _Table:
     "Records of which some differ in kind."
     flat = [_dotted(r) for _, r in records]
@@ -215,6 +222,7 @@ def _slow(records: Sequence[tuple[int, dict]]) -> _Table:
         return pa.table({n: column(n) for n in wanted})
     return _Table(names, load, lambda i: f'line {records[i][0]}')
 
+# %% ../../nbs/measure/08_tables.ipynb #2da46748
 def _dotted(record: Mapping, head: str = '') -> dict[str, Any]:
     "A record with the records in it as keys with dots."
     return {k: v for n, x in record.items() for k, v in (_dotted(x, f'{head}{n}.') if isinstance(x, Mapping) else {f'{head}{n}': x}).items()}
@@ -253,6 +261,7 @@ def _numbers(col: pa.ChunkedArray, name: str) -> np.ndarray: # (n,) float64, NaN
         raise ValueError(f"column {name!r} must hold numbers, got {a.type}")
     return a.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
+# %% ../../nbs/measure/08_tables.ipynb #5741c42f
 _GRADES = {**dict.fromkeys(('true', '1', '1.0', 'correct', 'right', 'yes', 'c'), 1.), **dict.fromkeys(('false', '0', '0.0', 'incorrect', 'wrong', 'no', 'i'), 0.)}
 
 def _grades(col: pa.ChunkedArray, name: str) -> np.ndarray: # (n,) float64: 1, 0, or NaN
@@ -277,6 +286,7 @@ def _matrix(t: pa.Table, names: Sequence[str]) -> np.ndarray: # (n, k) float64, 
     out[(n < 2) | (np.isnan(out) & inside).any(1)] = np.nan # a missing score, or one option
     return out
 
+# %% ../../nbs/measure/08_tables.ipynb #52aecf18
 def _lists(a: pa.Array) -> pa.Array:
     "Lists that were written as text, as in a CSV file; None for what is none."
     framed = pc.and_(pc.starts_with(a, '['), pc.ends_with(a, ']'))
@@ -306,6 +316,7 @@ def _labels(col: pa.ChunkedArray, name: str, reading: Reading) -> np.ndarray: # 
     v = _numbers(col, name)
     return np.where(v == np.floor(v), v, np.nan)
 
+# %% ../../nbs/measure/08_tables.ipynb #f2610787
 def _ids(col: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]: # (n,) str or int; (n,) bool, where there is none
     "Names of questions or clusters."
     a = _plain(col)
@@ -318,6 +329,7 @@ def _ids(col: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]: # (n,) str or i
     s = pc.fill_null(pc.cast(a, pa.string()), '').to_numpy(zero_copy_only=False).astype(str)
     return s, s == ''
 
+# %% ../../nbs/measure/08_tables.ipynb #de4969cc
 def _joined(t: pa.Table, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     "Ids from one column, or from several with a colon between them."
     ids, none = _ids(t[names[0]])
@@ -378,6 +390,7 @@ def _confidence(w: _Work, logits: np.ndarray | None, asked: bool) -> np.ndarray:
         raise Misread(f"{w.place(i := int(differ.argmax()))}: {name!r} is {conf[i]:.6g}, but the largest probability of the options is {own[i]:.6g}; say which is the confidence: the column by columns={{'conf': {name!r}}}, or the largest probability by columns={{'conf': None}}")
     return conf
 
+# %% ../../nbs/measure/08_tables.ipynb #46f60a2d
 def _correct(w: _Work, logits: np.ndarray | None, label: np.ndarray | None) -> np.ndarray: # (n,) bool
     "The grade: a column, or the prediction held against the label; where both can be told they must agree."
     said = w.roles.get('correct', [''])[0]
@@ -396,6 +409,7 @@ def _correct(w: _Work, logits: np.ndarray | None, label: np.ndarray | None) -> n
     if differ.any(): raise Misread(f"{w.place(i := int(differ.argmax()))}: correct ({said}) is {w.raw('correct', i)!r}, but option {z[i].argmax()} has the largest score and option {label[i]} is right; name other columns, or leave the grade out by columns={{'correct': None}}")
     return g == 1
 
+# %% ../../nbs/measure/08_tables.ipynb #39cd1652
 def _same(w: _Work) -> np.ndarray: # (n,) bool
     "Is the prediction the label?"
     pred, label = w.roles['pred'][0], w.roles['label'][0]
@@ -440,6 +454,7 @@ def _twice(w: _Work, uid: np.ndarray, keep: np.ndarray, whole: pa.Table) -> str:
     return (f"{w.place(j)}: question {str(uid[j])!r} ({w.roles['uid'][0]}) stands in {w.place(i)} already; "
             + (f"the two differ in {', '.join(map(repr, apart))}: choose rows by filter='{apart[0]}=…', or add it to the question by columns={{'uid': [{w.roles['uid'][0]!r}, {apart[0]!r}]}}" if apart else "choose rows by filter='column=value', or name more columns by columns={'uid': […]}"))
 
+# %% ../../nbs/measure/08_tables.ipynb #6a2f9844
 def _chosen(t: pa.Table, wanted: Mapping[str, str], names: Sequence[str]) -> np.ndarray: # (n,) bool
     "Rows that meet the conditions."
     keep = np.ones(len(t), bool)
@@ -474,6 +489,7 @@ def _guesses(roles: Mapping[str, list[str]], columns: Mapping[str, Any] | None) 
     free = {r for r, names in roles.items() if names and not (columns or {}).get(r) and [n.lower() for n in names] != [r]}
     return free | ({'conf'} if free & {'logits', 'probs'} and 'conf' not in roles else set()) | ({'correct'} if free & {'pred', 'label'} and 'pred' in roles and 'correct' not in roles else set())
 
+# %% ../../nbs/measure/08_tables.ipynb #674d9b07
 def _read(table: _Table, reading: Reading, columns: Mapping[str, Any] | None, filter: Any, meta: Mapping[str, Any]) -> Predictions:
     "A table whose columns are known."
     roles, wanted = _roles(table.names, columns), conditions(filter)

@@ -72,6 +72,7 @@ def row_scores(
     probs, right = np.exp(logp), np.take_along_axis(logp, label, 1)[:, 0]
     return out | dict(brier=(probs**2).sum(1) - 2 * np.exp(right) + 1, nll=-right)
 
+# %% ../../nbs/study/47_anli.ipynb #06c357c6
 def levels(
     p: Predictions,
     draws: int = 1000, # of the null of the ECE
@@ -133,6 +134,7 @@ def _outcome(after: Predictions | str, p: Predictions, before: Mapping[str, floa
     if isinstance(after, str): return dict(n=len(p), repaired='no fit', flag=after)
     return levels(after, draws, seed) | changes(after, p) | dict(before_p=before['ece15_p'], flag=after.meta.get('flag', ''))
 
+# %% ../../nbs/study/47_anli.ipynb #00ea1bb3
 def _judged(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     "The table of these rows, with Holm's p over all that have a change, and the rule's answer for each of them."
     at = [r for r in rows if 'decides' in r]
@@ -158,6 +160,7 @@ def _where(model: str, r: str, method: str) -> dict:
     "The coordinates of a row."
     return dict(model=model, round=r, adversary=model in ADVERSARIES and r in ('all', ADVERSARIES[model]), method=method)
 
+# %% ../../nbs/study/47_anli.ipynb #faf06f0b
 def repair(
     models: Mapping[str, Predictions], # by name, as `read_models` gives them
     draws: int = 1000,                 # of the nulls of the ECE
@@ -178,6 +181,7 @@ def repair(
 # %% ../../nbs/study/47_anli.ipynb #0c708e83
 CARRIED = ('temperature', 'isotonic')
 
+# %% ../../nbs/study/47_anli.ipynb #24f99cea
 def transfer(
     models: Mapping[str, Predictions], # by name, each of two rounds or more
     draws: int = 1000,                 # of the nulls of the ECE
@@ -199,6 +203,7 @@ def transfer(
                 rows.append(_where(name, r, m) | _outcome(after, target, before, draws, seed) | _behind(after, own))
     return _judged(rows, [c for c in COLUMNS if c != 'auroc'] + ['behind', 'behind_lo', 'behind_hi'])
 
+# %% ../../nbs/study/47_anli.ipynb #151affe7
 def _carried(fit: Callable, source: Predictions, target: Predictions) -> Predictions:
     "Answers under a calibrator that was fitted on others."
     return fit(source)(target)

@@ -94,6 +94,7 @@ def _places(p: Predictions, last: str | None, seen: int) -> tuple[np.ndarray, st
     place = np.argsort(np.argsort(first))[code] + seen - (again := int(last is not None and p.cluster[0] == last))
     return place, str(names[first.argmax()]), seen + len(names) - again
 
+# %% ../../nbs/study/53_aspects.ipynb #b6148d21
 def tally(
     parts: Iterable[Predictions], # in a stream; the rows of a document stand together, in one part or in the last of one and the first of the next
     rows: int = ROWS,             # documents, or groups of them, that are told apart; at least 2
@@ -133,6 +134,7 @@ def _values(t: Tally, w: np.ndarray) -> dict[str, np.ndarray]: # w (g, b) counts
     with np.errstate(invalid='ignore', divide='ignore'): out['auroc'] = (right * (wrong.cumsum(0) - wrong / 2)).sum(0) / (right.sum(0) * wrong.sum(0))
     return {m: out[m] for m in MEASURES}
 
+# %% ../../nbs/study/53_aspects.ipynb #d793080e
 def measures(
     t: Tally | Predictions,
 ) -> dict[str, float]: # by `MEASURES`, and n, documents, ece15_null, ece15_p; NaN where a number does not exist
@@ -192,6 +194,7 @@ def _change(m: str, late: Tally, early: Tally, drawn: np.ndarray, draws: int, se
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
     return dict(diff=d, lo=float(lo), hi=float(hi), p=float(min(1, 2 * (1 + tail) / (1 + len(drawn)))))
 
+# %% ../../nbs/study/53_aspects.ipynb #a3a42b2c
 def _clustered(total: np.ndarray, size: np.ndarray) -> dict[str, float]: # (g,) sum of each document; (g,) answers of each
     "The mean of differences with its clustered t, from their sums: `mean_difference` on a row a document, weighted by size."
     d = float(total.sum() / size.sum())

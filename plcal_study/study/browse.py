@@ -32,6 +32,7 @@ def _drawn_rules(folder: Path | None, datasets: list[str]) -> dict[str, dict]: #
         return dict(points=[r.points_mean, r.points_lo, r.points_hi], answered=[100 - r.abstained_mean, 100 - r.abstained_hi, 100 - r.abstained_lo])
     return {f"{r.score}|{r.model}|{'all' if r.kind == 'k=20' else r.kind}|{r.penalty}": {k: [round(x, 2) for x in v] for k, v in row(r).items()} for r in d.itertuples()}
 
+# %% ../../nbs/study/63_browse.ipynb #8a620f83
 def explorer_data(
     folder: Path | None = None, # of records; None: `records_dir()`
 ) -> dict:                      # JSON values
@@ -58,6 +59,7 @@ def ledger_rows(
     near = near.assign(status=inside, ours=[ours(r) for r in near.itertuples()], published=[f'{x:.2f}' for x in near.published])
     return pd.concat([same[ROW], near[ROW]], ignore_index=True)
 
+# %% ../../nbs/study/63_browse.ipynb #fcbf4561
 def ledger_data(
     rows: pd.DataFrame, # from `ledger_rows`
 ) -> dict:              # JSON values

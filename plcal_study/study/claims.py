@@ -75,6 +75,7 @@ class Evidence:
     scale: str      # at which the claim was judged: 'published results', 'laptop', …
     note: str = ''  # how the interval and p were made
 
+# %% ../../nbs/study/42_claims.ipynb #9f823fef
 def judge(
     evidence: Sequence[Evidence], # all claims of one source: the family of the Holm adjustment
 ) -> pd.DataFrame:                # one row a claim
@@ -104,6 +105,7 @@ def source_text(
     found = re.match(r'([a-z]+)\d{4}', source)
     return f'{found[1].capitalize()} et al.' if found else source
 
+# %% ../../nbs/study/42_claims.ipynb #3deef1ff
 def verdict_table(
     verdicts: pd.DataFrame, # from `judge`
     links: Mapping[str, str] | None = None, # file of each page, e.g. {'q5': 'research/q5_msp.ipynb'}; None: no links

@@ -88,6 +88,7 @@ def _common(nothing, off) -> argparse.ArgumentParser: # values when an option is
     x.add_argument('--debug', action='store_true', default=off, help='show the traceback of an error')
     return x
 
+# %% ../../nbs/study/62_cli.ipynb #cd1f230a
 class _Completion(argparse.Action):
     "--print-completion: a path is completed as a folder or a file, a list by its first word."
     def __call__(self, parser, namespace, values, option_string=None):
@@ -99,6 +100,7 @@ class _Completion(argparse.Action):
         print(shtab.complete(parser, values))
         parser.exit()
 
+# %% ../../nbs/study/62_cli.ipynb #936bfb1d
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     "Every option and argument, of its parts too."
     for action in parser._actions:
@@ -219,6 +221,7 @@ def _roles(text: str) -> dict[str, Any]: # e.g. conf=p,correct=ok; uid=id,uid=se
     def meant(role, names): return names if len(names) > 1 else int(names[0]) if role == 'k' and names[0].isdecimal() else names[0] or None
     return {role: meant(role, names) for role, names in found.items()}
 
+# %% ../../nbs/study/62_cli.ipynb #72d3f64e
 def _reporting(parts, shared: argparse.ArgumentParser) -> None:
     "The options of `plcal report`."
     x = parts.add_parser('report', parents=[shared], help='one page on the answers in a log')
@@ -265,6 +268,7 @@ def _counter(name: str, quiet: bool = False) -> Callable:
         if done == total: bars[0].close()
     return step
 
+# %% ../../nbs/study/62_cli.ipynb #fc70d4aa
 def _reproduce(a: argparse.Namespace) -> dict:
     "plcal reproduce plaut2024."
     from plcal_study.study.plaut2024 import read, reproduce
@@ -361,6 +365,7 @@ def _grid(a: argparse.Namespace) -> tuple[ModuleType, list]: # the module of the
     if some := [r for r in runs if r.part == a.only]: return q, some
     raise ValueError(f"{a.question} has no part {a.only!r} at scale {a.scale}; there are: {', '.join(dict.fromkeys(r.part for r in runs))}")
 
+# %% ../../nbs/study/62_cli.ipynb #5109f6f2
 def _list(cells: pd.DataFrame, workers: int) -> None:
     "Each cell with its estimated cost, and the sum."
     wide = {c: max(map(len, [c, *cells[c]])) for c in ('id', 'part', 'task', 'model', 'settings')}
@@ -386,6 +391,7 @@ def _run(a: argparse.Namespace) -> dict:
     "plcal run."
     with _data_at(a.data_dir): return _run_there(a)
 
+# %% ../../nbs/study/62_cli.ipynb #9cd7c5e7
 def _share(a: argparse.Namespace, q: ModuleType, runs: list) -> list: # of runs
     "What this call has to do of a grid."
     if a.shard is None: return runs
@@ -400,6 +406,7 @@ def _do(a: argparse.Namespace, q: ModuleType, share: list, runs: list, out: str 
     from plcal_study.study.cluster import run_on_ray
     return run_on_ray(share, q.work, out if isinstance(out, str) else out.resolve(), a.ray, q.cost, progress=not a.quiet, whole=runs)
 
+# %% ../../nbs/study/62_cli.ipynb #0cd48117
 def _gather(a: argparse.Namespace) -> dict:
     "plcal gather."
     from plcal_study.study.shards import gather
@@ -432,6 +439,7 @@ def _run_there(a: argparse.Namespace) -> dict:
     if tracker and not a.quiet: print(f'{tracker.target}: {len(tracker.sent)} sent')
     return said | asdict(summary) | dict(exit=summary.code, runs=f'{out}/runs', records=records) | (dict(tracker=tracker.target, sent=tracker.sent, tracker_failed=tracker.failed) if tracker else {})
 
+# %% ../../nbs/study/62_cli.ipynb #93ef047a
 def _where(out: str | Path) -> str:
     "What tells more of the cells of a folder, or of an address, whose files say why a cell failed."
     return f'`plcal status --out {out}`' if isinstance(out, Path) else f'{out}/runs/ID.failed.json, and bring what is finished here by `plcal gather {out} --out DIR`'
@@ -480,6 +488,7 @@ def _numbers(p: Predictions) -> dict[str, Any]:
     ranks = auroc_interval(p.conf, p.correct) if 1 < p.correct.sum() < len(p) - 1 else None
     return dict(n=len(p), accuracy=p.correct.mean(), conf=p.conf.mean(), ece15=ece(p.conf, p.correct), ece15_null=ece_null(p.conf, p.correct, draws=200).mean) | (dict(auroc=ranks.estimate, auroc_lo=ranks.lo, auroc_hi=ranks.hi) if ranks else {})
 
+# %% ../../nbs/study/62_cli.ipynb #2d909c8d
 def _summary(key: str, r: dict[str, Any]) -> str: # `r`: of `_numbers`
     "The same as a line."
     rank = f', AUROC {r["auroc"]:.3f} [{r["auroc_lo"]:.3f}, {r["auroc_hi"]:.3f}]' if 'auroc' in r else ''
@@ -499,6 +508,7 @@ def _extract(a: argparse.Namespace) -> dict:
     elif a.out.exists() and not a.quiet: print(f'predictions: {a.out}')
     return dict(exit=int(any('error' in d for d in done)), out=a.out, asked=done)
 
+# %% ../../nbs/study/62_cli.ipynb #41d5c29f
 def _asked(a: argparse.Namespace, reader, task, prompt: str | None, shots: int) -> dict[str, Any]: # the numbers of each definition, the cost of a dry run, or an error
     "One task under one prompt: done, and its numbers said. A fault is said too, and the others go on."
     from plcal_study.lm.api import EndpointError
@@ -515,6 +525,7 @@ def _asked(a: argparse.Namespace, reader, task, prompt: str | None, shots: int) 
     print(title, *('  ' + _summary(k, r) for k, r in rows.items()), sep='\n')
     return dict(definitions=rows)
 
+# %% ../../nbs/study/62_cli.ipynb #6ecdcbee
 def _cost(title: str, e) -> dict[str, Any]:
     "Say what an extraction would cost."
     known = e.seconds == e.seconds
@@ -547,6 +558,7 @@ def _option(m: re.Match) -> str:
     pairs = [f'{role}={said(x)}' for role, value in re.findall(_PAIR, m[0]) for x in (re.findall(rf'{_WORD}|…', value) if value[0] == '[' else [value])]
     return f'--columns {shlex.quote(",".join(pairs)) if "…" not in m[0] else ",".join(pairs)}'
 
+# %% ../../nbs/study/62_cli.ipynb #1f474918
 def _shell(text: str) -> str: # what a reader says to somebody who writes Python
     "Its remedies as options of the command."
     end = '; on the command line there is no label=: in Python, give report() what read_log(…, label=…) reads' if re.search(r'\blabel=', text) else ''
@@ -557,6 +569,7 @@ def _shell(text: str) -> str: # what a reader says to somebody who writes Python
     text = re.sub(r"\b(columns|filter) must (map|name|read|ask)\b", r'--\1 must \2', text)
     return text + end
 
+# %% ../../nbs/study/62_cli.ipynb #07381c93
 def _near(path: Path) -> str:
     "A file beside it of much the same name."
     from difflib import get_close_matches
@@ -564,6 +577,7 @@ def _near(path: Path) -> str:
     near = get_close_matches(path.name, there, 1)
     return f'; did you mean {path.parent / near[0]}?' if near else ''
 
+# %% ../../nbs/study/62_cli.ipynb #e46b4ca4
 def _report(a: argparse.Namespace) -> dict:
     "plcal report."
     from plcal_study.study.report import read_answers, report
@@ -608,6 +622,7 @@ def _manners(a: argparse.Namespace) -> Iterator[None]:
             warnings.simplefilter('ignore')
         yield
 
+# %% ../../nbs/study/62_cli.ipynb #318c52f2
 def _fault(e: BaseException, a: argparse.Namespace) -> int: # exit status
     "What went wrong, in one line; with --debug its traceback before it."
     if isinstance(e, BrokenPipeError): # `plcal … | head`

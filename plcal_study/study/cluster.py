@@ -28,6 +28,7 @@ def _send(folder: Path, fs, place: str, last: str = _LIST) -> None:
         fs.makedirs(f'{place}/{name}'.rsplit('/', 1)[0], exist_ok=True)
         fs.put_file(str(folder / name), f'{place}/{name}')
 
+# %% ../../nbs/study/40b_cluster.ipynb #8d372988
 def _fetch(fs, place: str, folder: Path) -> bool: # was there a whole copy?
     "Copy a folder in, if it lies there whole."
     if not fs.exists(f'{place}/{_LIST}'): return False
@@ -43,6 +44,7 @@ def _copies(fs, place: str) -> list[str]: # oldest first
     "The copies of a cell that is not finished."
     return sorted((p.rstrip('/') for p in fs.glob(f'{place}/.part-*') if p.rstrip('/').rsplit('-', 1)[1].isdecimal()), key=lambda p: int(p.rsplit('-', 1)[1]))
 
+# %% ../../nbs/study/40b_cluster.ipynb #6796311a
 @contextmanager
 def _stopped(partial: Path) -> Iterator[None]:
     "Within, the process that fills a cell stands still."
@@ -63,6 +65,7 @@ def _copy_out(fs, place: str, partial: Path) -> None:
         _send(still, fs, f"{place}/.part-{int(before[-1].rsplit('-', 1)[1]) + 1 if before else 1}")
     for old in before: fs.rm(old, recursive=True)
 
+# %% ../../nbs/study/40b_cluster.ipynb #b6a94d5c
 @contextmanager
 def _copying(fs, place: str, partial: Path, every: float) -> Iterator[list[str]]: # the first fault, if there was one
     "Within, copies go out; one that does not is said once, and the next is tried all the same."
@@ -132,6 +135,7 @@ def _connected(address: str) -> Iterator[Any]: # the module ray
     try: yield ray
     finally: ray.shutdown()
 
+# %% ../../nbs/study/40b_cluster.ipynb #3f40c137
 def _begun(runs: Sequence[Run], job: bytes, out: str, cost: dict[str, float]) -> set[str]: # ids that are finished
     "Note the list of cells where the results go, and see what is there."
     if '://' not in out:

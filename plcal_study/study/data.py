@@ -35,6 +35,8 @@ class DataSet:
 
 _PLAUT = 'llm-calibration-and-correctness-prediction'
 _PIN = 'c176fdd333ed3915c14c031e8ac3baf30698be22'
+
+# %% ../../nbs/study/41_data.ipynb #440174cd
 DATASETS = {d.name: d for d in [
     DataSet('plaut2024', 'Plaut, Nguyen, Trinh: graded answers of 14 chat LLMs to 21,407 multiple-choice questions', 'MIT',
             f'https://github.com/bplaut/{_PLAUT}/archive/{_PIN}.tar.gz', _PIN, 'main_results', 2288, 1115452,
@@ -65,6 +67,7 @@ def locate(
     if len(found) > 1: raise ValueError(f"{folder} holds {len(found)} copies ({', '.join(p.relative_to(folder).as_posix() for p in found)}); keep one")
     return found[0] if found else None
 
+# %% ../../nbs/study/41_data.ipynb #12f6bfee
 def find(
     name: str,                      # a key of `DATASETS`
     data: str | Path | None = None, # as for `data_dir`
@@ -87,6 +90,7 @@ def _members(raw: bytes, name: str) -> Iterator[tarfile.TarInfo]:
                 yield m
     except (tarfile.TarError, ArithmeticError, RecursionError, EOFError) as e: raise ValueError(f"{name} holds no whole tar archive: {e}; fetch it again") from None
 
+# %% ../../nbs/study/41_data.ipynb #fc07ed33
 def _from_archive(path: Path, inside: str) -> dict[str, bytes]:
     "The `.txt` members in folder `inside` of a .tar.gz, by file name."
     if path.stat().st_size > MAX_BYTES: raise ValueError(f"{path.name} has more than {MAX_BYTES} bytes; this cannot be the archive")
@@ -101,6 +105,7 @@ def _from_archive(path: Path, inside: str) -> dict[str, bytes]:
         out[at.name] = raw[m.offset_data:m.offset_data + m.size]
     return out
 
+# %% ../../nbs/study/41_data.ipynb #e0e5cec1
 def read_texts(
     path: Path,  # an archive, or an unpacked folder
     inside: str, # the folder of the archive that is read
@@ -121,6 +126,7 @@ def content_hash(
         h.update(texts[name])
     return h.hexdigest()
 
+# %% ../../nbs/study/41_data.ipynb #df3777ee
 def check_content(
     d: DataSet,
     texts: Mapping[str, bytes], # file name → bytes

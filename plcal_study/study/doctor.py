@@ -47,6 +47,7 @@ def needs(
 def _number(v: str) -> tuple[int, ...]: # 2.13.0+cpu → (2, 13, 0)
     return tuple(int(n) for n in re.findall(r'\d+', v.split('+')[0])[:3])
 
+# %% ../../nbs/study/59_doctor.ipynb #9490cfe2
 def installed(
     packages: Mapping[str, str], # package → the least version, as of `needs`
 ) -> tuple[dict[str, str], list[str], list[str]]: # version of each that is here; missing; too old, in words
@@ -76,6 +77,7 @@ def _floor() -> Finding:
     if abs(got - .4) > 1e-12 or back.conf.tolist() != [.9, .6]: return Finding(part, name, 'fault', f'computes wrongly: {got} for 0.4, {back.conf.tolist()} for [0.9, 0.6]', 'install again in a new environment: pip install .')
     return Finding(part, name, 'ok', 'loads, computes 0.4 where 0.4 is right, and reads what it wrote')
 
+# %% ../../nbs/study/59_doctor.ipynb #d81a1a17
 def installation() -> Iterator[Finding]:
     "Python, the package, what it needs, and what it can do without."
     part = 'installation'
@@ -111,6 +113,7 @@ def memory_free() -> int | None: # bytes; None where the system does not say
     try: return 1024 * int(next(re.findall(r'\d+', row)[0] for row in Path('/proc/meminfo').read_text().splitlines() if row.startswith('MemAvailable')))
     except (OSError, StopIteration, IndexError): return None
 
+# %% ../../nbs/study/59_doctor.ipynb #46609655
 def device() -> Iterator[Finding]:
     "Cores, threads, memory and GPUs."
     part, free, threads = 'device', memory_free(), os.environ.get('OMP_NUM_THREADS')
@@ -147,6 +150,7 @@ def data(
         else: yield _readable(d.name, at) if at else Finding(part, d.name, 'note', f'not here ({d.title}); plcal study fetches it, or runs on the testbed', f'plcal data get {d.name}')
     yield from _texts(root)
 
+# %% ../../nbs/study/59_doctor.ipynb #f823d679
 def _readable(name: str, at: Path) -> Finding:
     "Can it be opened, and does it begin as it should?"
     try:
@@ -170,6 +174,7 @@ def _wrong(root: Path, folder: str) -> list[str]: # what is wrong with its files
         elif (got := path.stat().st_size) != size: bad.append(f'{name} has {got:,} of {size:,} bytes')
     return bad
 
+# %% ../../nbs/study/59_doctor.ipynb #43fc85fc
 def _texts(root: Path) -> Iterator[Finding]:
     "The texts of the tasks: one finding for those that are here, one for each that is damaged, one for those elsewhere."
     from plcal_study.lm.tasks import manifest
@@ -202,6 +207,7 @@ def encoder() -> Iterator[Finding]:
 
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'firefox', 'safari', 'xdg-open')
 
+# %% ../../nbs/study/59_doctor.ipynb #f52927e5
 def pages() -> Iterator[Finding]:
     "What makes the pages, and what shows them."
     part, lack = 'pages', [p for p in ('nbclient', 'nbconvert', 'ipykernel') if find_spec(p) is None]
@@ -229,6 +235,7 @@ def results(
     free = shutil.disk_usage(top).free
     yield Finding(part, 'disk', 'note' if free < 2e9 else 'ok', f'{free / 1e9:.1f} GB free', 'scale laptop writes about a gigabyte; make room, or name another disk by --out' if free < 2e9 else '', dict(free=free))
 
+# %% ../../nbs/study/59_doctor.ipynb #26379bae
 def examine(
     out: str | Path = 'results',      # where results would go
     folder: str | Path | None = None, # of data, as for `data_dir`
@@ -255,6 +262,7 @@ def prices(
             rows.append(dict(question=name, scale=scale, cells=len(costs), seconds=sum(costs), longest=max(costs, default=0)))
     return rows, ''
 
+# %% ../../nbs/study/59_doctor.ipynb #fdc9d594
 def price_table(
     rows: Sequence[Mapping[str, Any]], # of `prices`
     workers: int,                      # cells at a time

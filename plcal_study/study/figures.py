@@ -48,6 +48,7 @@ def _colors(k: int) -> list[str]: return ['#0072B2', '#D55E00', '#009E73', '#CC7
 # %% ../../nbs/study/61_figures.ipynb #1d215c68
 LEAST = 50 # answers a bin must hold to be drawn
 
+# %% ../../nbs/study/61_figures.ipynb #e0909d94
 def reliability_of_all(
     folder: Path | None = None, # of records; None: `records_dir()`
 ) -> Figure:
@@ -260,6 +261,7 @@ def _band(ax, own: pd.DataFrame, metric: str, color: str, label: str | None, ls:
 NAMES = {'world-easy': 'testbed, easy', 'world-medium': 'testbed, medium', 'world-hard': 'testbed, hard', 'sst2': 'SST-2', 'ag_news': 'AG News', 'trec': 'TREC', 'mnli': 'MultiNLI'}
 _RIGHT, _WRONG, _ACC, _TRUE, _ECE = '#0072B2', '#D55E00', '.35', '#009E73', '#CC79A7'
 
+# %% ../../nbs/study/61_figures.ipynb #4adf50dc
 def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str, str, str, str]]) -> Figure:
     "By step: confidence and accuracy, measures of calibration, proper scores."
     d = read_record('q1_dynamics', folder)
@@ -287,6 +289,7 @@ def _dynamics(folder: Path | None, world: str, model: str, lower: list[tuple[str
     fig.legend(*zip(*handles, strict=True), loc='outside lower center', ncols=3, fontsize=8, frameon=False, title=note, title_fontsize=8)
     return fig
 
+# %% ../../nbs/study/61_figures.ipynb #a7224a92
 def training_testbed(
     folder: Path | None = None,
 ) -> Figure:
@@ -304,6 +307,7 @@ KINDS = {'bert, pretrained': 'small BERT, pre-trained', 'bert, random': 'small B
          'lstm, random': 'LSTM', 'bow, random': 'word counts, forest', 'tfidf, random': 'tf-idf, forest'}
 _AXES = {'samples': 'training examples', 'tunable': 'tuned parameters', 'scale': 'parameters of the model'}
 
+# %% ../../nbs/study/61_figures.ipynb #8acec372
 def factors_testbed(
     folder: Path | None = None,
 ) -> Figure:
@@ -591,6 +595,7 @@ def pretraining_facts(
 # %% ../../nbs/study/61_figures.ipynb #27727bc2
 _FIVE = dict(generation='generation: next word', first='factuality: first word', entity='factuality: whole entity', letters='understanding: letters', options='understanding: options')
 
+# %% ../../nbs/study/61_figures.ipynb #6dc3d22b
 def alignment_harm(
     folder: Path | None = None,
 ) -> Figure:
@@ -720,6 +725,7 @@ FIGURES: dict[str, Draw] = {
     'q4_harm': alignment_harm, 'q4_temperature': alignment_temperature,
     'q7_regret': regret_by_signal, 'q7_checkpoints': signals_over_checkpoints, 'q7_optimism': winners_optimism}
 
+# %% ../../nbs/study/61_figures.ipynb #88f7123f
 def draw_all(
     records: Path,             # folder of records
     out: Path,                 # made if absent

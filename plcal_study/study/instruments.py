@@ -59,6 +59,7 @@ class Population(NamedTuple):
     conf: np.ndarray # (m,) confidence, rising
     p: np.ndarray    # (m,) true probability of a right answer
 
+# %% ../../nbs/study/64_instruments.ipynb #00f4755e
 @cache
 def population(
     conf: str, # of `CONFIDENCES`
@@ -81,6 +82,7 @@ def _dice(rng: np.random.Generator, n: int, clustered: bool) -> tuple[np.ndarray
     u = ndtr(np.sqrt(_ICC) * rng.standard_normal(k)[of] + np.sqrt(1 - _ICC) * rng.standard_normal(n))
     return u, np.where(rng.random(n) < np.sqrt(_ICC), rng.random(k)[of], rng.random(n)), of
 
+# %% ../../nbs/study/64_instruments.ipynb #0de85b36
 def sample(
     rng: np.random.Generator,
     pop: Population,
@@ -112,6 +114,7 @@ def _debiased(conf, correct): # NaN where ties leave a bin with a single row, of
 
 def _less_null(conf, correct): return ece(conf, correct) - ece_null(conf, draws=100).mean
 
+# %% ../../nbs/study/64_instruments.ipynb #cee76237
 ESTIMATORS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], float], str]] = dict( # the estimator, and which truth it is of
     ece10=(partial(ece, bins=10), 'distance'), ece15=(ece, 'distance'), ece_mass15=(ece_mass, 'distance'), ece15_less_null=(_less_null, 'distance'), smece=(smece, 'distance'),
     classwise_ece=(lambda c, y: classwise_ece(np.stack([c, 1 - c], 1), 1 - y), 'distance'), ace=(lambda c, y: ace(np.stack([c, 1 - c], 1), 1 - y), 'distance'),
@@ -124,6 +127,7 @@ def _rng(*name) -> np.random.Generator:
     "Dice that belong to a name."
     return np.random.default_rng(zlib.crc32(repr(name).encode()))
 
+# %% ../../nbs/study/64_instruments.ipynb #2c015414
 def bias_row(
     conf: str,       # of `CONFIDENCES`
     how: str,        # of `MISCALIBRATIONS`
@@ -157,6 +161,7 @@ class Trial(NamedTuple):
 
 Instrument = Callable[..., Trial] # (rng, case, effect, n, clustered)
 
+# %% ../../nbs/study/64_instruments.ipynb #58f374b8
 class Cell(NamedTuple):
     "One instrument in one setting."
     instrument: str # of `INSTRUMENTS`
@@ -188,6 +193,7 @@ _ONE: dict[str, Callable[[Population], float]] = dict(
 @cache
 def _truth(case: str, of: str) -> float: return _ONE[of](population(*case.split(', ')))
 
+# %% ../../nbs/study/64_instruments.ipynb #d753e98e
 def _of_one(of: str, make: Callable) -> Instrument: # make(conf, correct, cluster, seed) -> Interval
     def trial(rng, case, effect, n, clustered):
         i = make(*sample(rng, population(*case.split(', ')), n, bool(clustered)), int(rng.integers(2**31)))
@@ -211,6 +217,7 @@ def _band(rng, case, effect, n, clustered): # where the curve of a calibrated mo
     b = corp_curve(*sample(rng, population(*case.split(', ')), n)[:2], draws=200, seed=int(rng.integers(2**31)))
     return Trial(np.nan, b.lo, b.hi, b.fitted)
 
+# %% ../../nbs/study/64_instruments.ipynb #6affeacb
 def _temperature(rng, case, effect, n, clustered): # log-odds that are `effect` + 1 times too large
     u, v, of = _dice(rng, n, bool(clustered))
     x = logit(.25 + .74 * u)
@@ -225,6 +232,7 @@ def _promise(rng, case, effect, n, clustered): # rejected: the promise of a risk
     kept = pop.conf >= t
     return Trial(kept.mean(), p=0. if kept.any() and (1 - pop.p[kept]).mean() > .1 else 1.)
 
+# %% ../../nbs/study/64_instruments.ipynb #59cd5d26
 def _null(metric: Callable, told: bool = False) -> Instrument: # told: of the clusters
     def trial(rng, case, effect, n, clustered):
         c, y, of = sample(rng, population(*case.split(', ')), n, bool(clustered))
@@ -254,6 +262,7 @@ def _two(rng: np.random.Generator, case: str, effect: float, n: int, clustered: 
     k = np.where(rng.random(n) < effect, rng.integers(0, _QUESTIONS, n), j)
     return Pair((pop.conf[i], v < pop.p[i]), (pop.conf[k], np.where(rng.random(n) < .5, v, own) < pop.p[j]), of)
 
+# %% ../../nbs/study/64_instruments.ipynb #398da908
 @cache
 def _apart(case: str, effect: float, of: str) -> float: # a less b
     c, p = population(*case.split(', '))
@@ -270,6 +279,7 @@ def _of_two(of: str, make: Callable) -> Instrument: # make(pair, seed) -> Test o
         return Trial(t.estimate, getattr(t, 'lo', np.nan), getattr(t, 'hi', np.nan), _apart(case, effect, of), getattr(t, 'p', np.nan))
     return trial
 
+# %% ../../nbs/study/64_instruments.ipynb #0152da5a
 def _squares(x: tuple) -> np.ndarray: return (x[0] - x[1])**2
 
 def _accuracies(rng, case, effect, n, clustered):
@@ -296,6 +306,7 @@ def _correlation(f: Callable, truth: Callable[[float], float]) -> Instrument:
         return Trial(t.estimate, t.lo, t.hi, truth(effect) if case == 'normal' or not effect or (case == 'skewed' and f is not pearson) else np.nan, t.p)
     return trial
 
+# %% ../../nbs/study/64_instruments.ipynb #ad97acc9
 def _williams(rng, case, effect, n, clustered): # correlations .6 and .6 − effect with x
     x, e, f, g = rng.standard_normal((4, n))
     e = (e + g) / np.sqrt(2); f = (f + g) / np.sqrt(2)
@@ -309,6 +320,7 @@ def _mixed(rng, case, effect, n, clustered): # n models on 6 data sets; x varies
     t = mixed_model(pd.DataFrame(dict(y=y, x=x, model=m, data=d)), 'y ~ x', ['model', 'data'])['x']
     return Trial(t.estimate, t.lo, t.hi, effect, t.p)
 
+# %% ../../nbs/study/64_instruments.ipynb #7acc3317
 def _small(rng, case, effect, n, clustered): # n seeds: a paired t test of few numbers
     d = rng.standard_normal(n) if case == 'normal' else rng.exponential(size=n) - 1
     t = mean_difference(d + effect, np.zeros(n))
@@ -339,6 +351,7 @@ def _blobs(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     y = rng.random(n) < .5
     return rng.standard_normal((n, 5)) + .4 * y[:, None], y
 
+# %% ../../nbs/study/64_instruments.ipynb #fc696861
 def _means(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     a, b = x[y].mean(0), x[~y].mean(0)
     return a - b, float((a - b) @ (a + b) / 2)
@@ -371,6 +384,7 @@ def _family(adjust: Callable, half: bool) -> Instrument: # n hypotheses
         return Trial(share, p=np.nan if adjust is bh else float(not hit[true == 0].any())) # rejected: any false one; estimate: the false share
     return trial
 
+# %% ../../nbs/study/64_instruments.ipynb #60ed718f
 def _margin(rng, case, effect, n, clustered): # the truth lies on the margin, or inside
     x = rng.standard_normal(n)
     margin, se = 3 / np.sqrt(n), x.std(ddof=1) / np.sqrt(n)
@@ -389,6 +403,7 @@ def _boot(stat, *arrays_of, **options): return lambda c, y, of, seed: bootstrap(
 def _c(c, y): return c
 def _y(c, y): return y
 
+# %% ../../nbs/study/64_instruments.ipynb #fb77f652
 INSTRUMENTS: dict[str, Instrument] = {
     'wilson': _wilson, 'reliability': _reliability, 'corp_curve': _band,
     'bootstrap accuracy': _of_one('accuracy', _boot(np.mean, _y)),
@@ -421,6 +436,7 @@ def _each(instruments, cases, ns, effects=(0.,), clustered=(0,), draws: float = 
 _SOME = ['spread, overconfident', 'peaked, overconfident']
 _FOUR = [*_SOME, 'bf16, none', 'two, shifted']
 
+# %% ../../nbs/study/64_instruments.ipynb #bb539041
 def _grid_one(d: int) -> Iterator[Cell]:
     "Instruments that look at one model."
     yield from _each(['wilson'], ['spread, none', 'peaked, none'], (30, 100, 1000), draws=4 * d)
@@ -465,6 +481,7 @@ def _grid_tests(d: int) -> Iterator[Cell]:
     yield from _each(['permutation_test brier_top'], _SOME[:1], (100, 300), (.1, .2, .3), draws=d / 2)
     yield from _each(['permutation_test auroc'], _SOME[:1], (100,), draws=d * .4)
 
+# %% ../../nbs/study/64_instruments.ipynb #5a08fba7
 def _grid_few(d: int) -> Iterator[Cell]:
     "Few models, folds, raters, families and verdicts."
     three = ['pearson', 'spearman', 'kendall']
@@ -524,6 +541,7 @@ def _claimed(t) -> tuple[str, float, float, float, float] | None: # kind, rate s
     if t.effect: return 'power', t.rejected, np.nan, np.nan, np.nan
     return 'false positives', t.rejected, .05, .04, .06
 
+# %% ../../nbs/study/64_instruments.ipynb #a94027c4
 LIMITS: dict[str, str] = { # instruments that miss somewhere: what is behind it, and what to do
     'mean_difference, few': "A t test of a few numbers needs them to be nearly normal; skewed ones it takes for more certain than they are. Look at them, or use more seeds.",
     'resampled_mean': "The naive interval takes folds that share their training examples for independent, and is here to be seen; the corrected one (`share` above 0) is cautious.",
@@ -537,6 +555,7 @@ LIMITS: dict[str, str] = { # instruments that miss somewhere: what is behind it,
     'ece_null ece15': "Without `cluster` grades are taken for independent. Questions that share something need `cluster`, which holds the level.",
     'verdicts': "Verdicts that follow from an interval alone are not adjusted for the number of claims; see below."}
 
+# %% ../../nbs/study/64_instruments.ipynb #ae5a754f
 def audit(
     trials: pd.DataFrame, # rows of `trial_row`
 ) -> pd.DataFrame:        # a row for each thing a cell shows: kind, rate, se (of the simulation), claimed, says: holds, cautious, misses, or '' for power

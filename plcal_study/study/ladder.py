@@ -83,6 +83,7 @@ def world_of(
     "The world of a cell, drawn by its seed."
     return facts.fact_world(**WORLD[run.scale], paraphrases=2, quiz=.5, sentences=4, seed=run.seed)
 
+# %% ../../nbs/study/52_ladder.ipynb #6d25ed8d
 def questions(
     world: facts.FactWorld,
     n: int,      # multiple-choice questions; ten times as many words of text
@@ -177,6 +178,7 @@ def decoder(
     tokenizer = testbed.train_tokenizer(world.words, keep=world.words, frame='bos')
     return models.build(model, (layers, width, max(1, width // 32)), tokenizer, 'causal', seed=seed), tokenizer
 
+# %% ../../nbs/study/52_ladder.ipynb #f20bab76
 def decoder_of(run: Run): # model and tokenizer, before training
     "The decoder of a cell."
     return decoder(world_of(run), run.size, run.seed, run.model)
@@ -239,6 +241,7 @@ def _parts(p: Predictions) -> Iterator[tuple[str, Predictions]]:
     for i, kind in enumerate(KINDS if 'kind' in p.scores else ()):
         if (rows := p.scores['kind'] == i).sum() >= 20: yield kind, select(p, rows)
 
+# %% ../../nbs/study/52_ladder.ipynb #8c1d2293
 def cell_table(
     cells: Iterable[tuple[dict, dict[str, Predictions]]], # from `finished`
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]: # a row a (size, seed, definition, kind): measures; a row a (…, score): AUROC; a row a (size, seed, letter): mass
@@ -352,6 +355,7 @@ def _tokens(cells: pd.DataFrame, best: dict[tuple[str, int], float]) -> pd.DataF
     own = own.assign(excess=own.nll - np.array([best[z, s] for z, s in zip(own['size'], own.seed, strict=True)]))
     return pd.concat([over_seeds(own, [], m).assign(measure=m) for m in ('n', 'accuracy', 'conf', 'conf_gap', 'ece15', 'ece15_null', 'true_ece', 'true_error', 'nll', 'excess', 'auroc')], ignore_index=True)
 
+# %% ../../nbs/study/52_ladder.ipynb #f784a539
 def tables(
     cells: list[tuple[dict, dict[str, Predictions]]], # from `finished`
     scale: str,

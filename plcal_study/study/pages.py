@@ -54,6 +54,7 @@ def write_records(
     atomic_write(folder / f'{name}.json', json.dumps(dict(about), indent=1, sort_keys=True) + '\n')
     return folder
 
+# %% ../../nbs/study/60_pages.ipynb #2755a920
 def read_record(
     name: str,                  # e.g. 'q5_cells'
     folder: Path | None = None, # default: `records_dir()`
@@ -80,6 +81,7 @@ def about(
     if not isinstance(said, dict): raise ValueError(f"{path} must say by name what the records were made from, got {type(said).__name__}; make it again with `plcal study`")
     return said
 
+# %% ../../nbs/study/60_pages.ipynb #7ffed371
 def read_verdicts(
     folder: Path | None = None, # default: `records_dir()`
 ) -> pd.DataFrame:
@@ -141,6 +143,7 @@ def published_cohort(
         try: return read(get('plaut2024', data, timeout=timeout))
         except (ConnectionError, FileNotFoundError): return None
 
+# %% ../../nbs/study/60_pages.ipynb #fd738d4f
 def testbed_cohort(
     n: int = 600, # questions a data set
     seed: int = 0,
@@ -149,6 +152,7 @@ def testbed_cohort(
     answers = readings(n, seed)
     with tempfile.TemporaryDirectory() as d: return read(write_results(answers, d) / 'main_results'), truth(answers)
 
+# %% ../../nbs/study/60_pages.ipynb #d30b0f0b
 def against_truth(
     cells: pd.DataFrame, # the record q5_cells
     known: pd.DataFrame, # from `truth`
@@ -168,6 +172,7 @@ def _counted(wrap: Callable) -> Callable[[int, int], None]: # of how many are do
         if done == total: next(bar[0], None) # the wrapper sees the end of its loop
     return step
 
+# %% ../../nbs/study/60_pages.ipynb #9f494e13
 def make_records(
     folder: str | Path,             # of the records; made if absent
     cohort: Cohort,
@@ -206,6 +211,7 @@ def plain(
     text = re.sub(r'^\([\w-]+\)=\n', '', text, flags=re.M) # anchors of the site
     return re.sub(r'\]\(\.\./([\w/]+)\.ipynb', rf']({SITE}\1.html', text)
 
+# %% ../../nbs/study/60_pages.ipynb #4e8290cf
 def _alone(nb):
     "A page as one HTML file shows it: plain Markdown, and each caption below its figure or table."
     import nbformat
@@ -269,6 +275,7 @@ def _published(records: Path, scale: str) -> None:
     few = dict(draws=100, nulls=300) if scale == 'smoke' else {}
     make_records(records, cohort, known, progress=_bar, **few)
 
+# %% ../../nbs/study/60_pages.ipynb #ac1d299e
 def _trained(page: str, scale: str, out: Path) -> None:
     "The cells of a question that trains models, those that are not done yet, and its records."
     if missing := [m for m in ('torch', 'transformers') if importlib.util.find_spec(m) is None]:

@@ -59,6 +59,7 @@ def _key(name: str) -> tuple[Key, range]:
     if not int(first) < int(end): raise ValueError(f"{name}: the range of questions must rise, got {first} to {end}")
     return Key(model, data, prompt, score), range(int(first), int(end))
 
+# %% ../../nbs/study/44_plaut2024.ipynb #d606b335
 def _fault(name: str, text: bytes, key: Key, questions: range) -> None:
     "A `ValueError` that names the line at fault; nothing when all is well."
     if not text.startswith(_HEAD): raise ValueError(f"{name}, line 1: expected the header 'grade confidence_level', got {text.partition(_HEAD[-1:])[0][:60]!r}")
@@ -90,6 +91,7 @@ def _parse(texts: Mapping[str, bytes]) -> Rows:
     code = [GRADES.index(w) if w in GRADES else -1 for w in words.dictionary.to_pylist()]
     return Rows(table['value'].to_numpy(), np.array(code, np.int8)[words.indices.to_numpy()])
 
+# %% ../../nbs/study/44_plaut2024.ipynb #1fb347bd
 def _sound(texts: Mapping[str, bytes], keys: list[tuple[Key, range]]) -> Rows:
     "The rows, checked: known grades, finite numbers, MSPs in [0, 1], as many as each file name says; a `ValueError` names file and line."
     sizes = [t.count(b'\n') - 1 for t in texts.values()]
@@ -111,6 +113,7 @@ class Answers(NamedTuple):
     grade: np.ndarray # (n,) int8, place in `GRADES`
     edges: tuple[int, ...] # questions at which its files begin, and n: the paper's order hangs on them
 
+# %% ../../nbs/study/44_plaut2024.ipynb #a5d64081
 @dataclass(frozen=True, eq=False)
 class Cohort:
     "All answers of the study."
@@ -124,6 +127,7 @@ class Cohort:
     def __len__(self) -> int: return sum(len(a.value) for a in self.answers.values())
     def __repr__(self) -> str: return f"Cohort({len(self.models)} models, {len(self.datasets)} data sets, {len(self.answers)} cells, {len(self):,} graded answers)"
 
+# %% ../../nbs/study/44_plaut2024.ipynb #23dc8c21
 def _assemble(keys: list[tuple[Key, range]], rows: Rows) -> dict[Key, Answers]:
     "Rows of many files → cells; a `ValueError` on a gap or an overlap of questions."
     files: dict[Key, list[tuple[range, int]]] = defaultdict(list)
@@ -152,6 +156,7 @@ def _complete(answers: Mapping[Key, Answers]) -> None:
         if key not in answers: raise ValueError(f"{' '.join(key)} is missing: no file {key.dataset}_{key.model}-q…_no_abst_{key.score}_logits_{key.prompt}_prompt.txt")
         if (got := len(answers[key].grade)) != n[key.dataset]: raise ValueError(f"{' '.join(key)} has {got} questions where others have {n[key.dataset]}")
 
+# %% ../../nbs/study/44_plaut2024.ipynb #f2639b9a
 def read(
     path: str | Path | None = None, # an archive, or a folder that holds it or `main_results/`; None: where `find` finds the set
     data: str | Path | None = None, # the data folder, as for `data_dir`
@@ -174,6 +179,7 @@ def _cell(cohort: Cohort, key: Key) -> Answers:
     if key in cohort.answers: return cohort.answers[key]
     raise ValueError(f"no answers for {' '.join(key)}; there are models {', '.join(cohort.models)}; data sets {', '.join(cohort.datasets)}; prompts {', '.join(PROMPTS)}; scores {', '.join(SCORES)} (no raw for GPT)")
 
+# %% ../../nbs/study/44_plaut2024.ipynb #438fffee
 def predictions(
     cohort: Cohort,
     model: str,   # a key of `MODELS`
@@ -189,6 +195,7 @@ def predictions(
     meta = dict(model=model, dataset=dataset, prompt=prompt, split='test', source='plaut2024')
     return from_grades(a.value[keep], a.grade[keep] == 1, uid, meta, uid, **({} if b is None else dict(max_logit=b.value[keep])))
 
+# %% ../../nbs/study/44_plaut2024.ipynb #7ad06fa2
 def regraded(
     cohort: Cohort,
 ) -> pd.DataFrame: # model, dataset, prompt, question, with_msp, with_max_logit
@@ -209,6 +216,7 @@ def _calibration(conf: np.ndarray, correct: np.ndarray, seed: int) -> dict[str, 
     return dict(mean_conf=conf.mean(), ece15=ece(conf, correct), ece15_null=ece_null(conf, draws=50, seed=seed).mean,
                 ece_plaut_width10=ece_plaut_width10(conf, correct), brier_top=brier_top(conf, correct))
 
+# %% ../../nbs/study/44_plaut2024.ipynb #4c2cc6e7
 def intervals(
     cohort: Cohort,
     draws: int = 1000, # resamples
@@ -219,6 +227,7 @@ def intervals(
     pairs = [(cohort.answers[k].value, cohort.answers[k].grade == 1) for k in _cells(cohort)]
     return pd.DataFrame([(i.lo, i.hi) for i in auroc_intervals(pairs, draws=draws, seed=seed, progress=progress)], columns=['auroc_lo', 'auroc_hi'])
 
+# %% ../../nbs/study/44_plaut2024.ipynb #691c253d
 def cells(
     cohort: Cohort,
     draws: int = 1000, # resamples for the interval of AUROC; 0 leaves the interval out
@@ -251,6 +260,7 @@ def auroc_table(
         out[f'p<1e-4, {name}'] = g['p'].agg(lambda p: f'{(p < P_SMALL).sum()}/{len(p)}')
     return pd.DataFrame(out).rename_axis('model')
 
+# %% ../../nbs/study/44_plaut2024.ipynb #30998cc8
 def dataset_table(
     measured: pd.DataFrame, # as `cells` gives it
 ) -> pd.DataFrame: # a row a data set: accuracy, AUROC of MSP and of Max Logit
@@ -259,6 +269,7 @@ def dataset_table(
     out = {'Q&A accuracy %': 100 * g['accuracy'].mean()} | {f'{name} AUROC %': 100 * by[s] for s, name in SCORES.items() if s in by}
     return pd.DataFrame(out)
 
+# %% ../../nbs/study/44_plaut2024.ipynb #2fdab12d
 def calibration_table(
     cohort: Cohort,
 ) -> pd.DataFrame: # a row a model: the paper's error, and the ECE of the same answers
@@ -300,6 +311,7 @@ def in_file_order(
 
 _split = lru_cache(maxsize=64)(split_plaut) # Python's shuffle is slow, and depends on n only
 
+# %% ../../nbs/study/44_plaut2024.ipynb #b3b5bf4f
 def legacy_shuffle(
     pair: tuple[np.ndarray, np.ndarray], # score and correct, as `in_file_order` gives them
     k: int | None,                       # labelled rows; None: half
@@ -319,6 +331,7 @@ def _splits(cohort: Cohort, k: int | None) -> Split:
     return {(m, d, s): legacy_shuffle(in_file_order(cohort, m, d, s), k)
             for s in SCORES for m in cohort.models for d in cohort.datasets if Key(m, d, 'first', s) in cohort.answers}
 
+# %% ../../nbs/study/44_plaut2024.ipynb #5613e4c1
 def _abstain(splits: Split, datasets: list[str]) -> pd.DataFrame:
     "The table of `abstention_table`, from draws that are made already."
     rows = []
@@ -334,6 +347,7 @@ def _abstain(splits: Split, datasets: list[str]) -> pd.DataFrame:
                 rows.append((m, score, penalty, t, base.points, *got))
     return pd.DataFrame(rows, columns=['model', 'score', 'penalty', 'threshold', 'base', 'points', 'pct_abstained'])
 
+# %% ../../nbs/study/44_plaut2024.ipynb #d3bc099b
 def abstention_table(
     cohort: Cohort,
     k: int | None = 20,                    # labelled rows a data set; None: half of them
@@ -373,6 +387,7 @@ def _abstention_cells(kind: str, dataset: str, table: pd.DataFrame) -> dict[tupl
             if kind not in ('k=10', 'k=half of data'): out[f'Abstention rate {kind}', model, dataset, f'% abstained, {how}'] = pct
     return out
 
+# %% ../../nbs/study/44_plaut2024.ipynb #e6ad488a
 class Reproduction(NamedTuple):
     "Everything that `reproduce` computes."
     cells: pd.DataFrame              # the 260 cells
@@ -380,6 +395,7 @@ class Reproduction(NamedTuple):
     ledger: pd.DataFrame             # each published cell beside ours
     pinned: bool                     # were the data those of the pinned revision?
 
+# %% ../../nbs/study/44_plaut2024.ipynb #9899731d
 def tables(
     cohort: Cohort,
     measured: pd.DataFrame, # as `cells` gives it
@@ -406,6 +422,7 @@ def our_cells(
     for d in DATASETS: out |= _abstention_cells(d, d, made[f'abstention_{d}'])
     return out
 
+# %% ../../nbs/study/44_plaut2024.ipynb #5d976afa
 def reproduce(
     data: str | Path | None = None, # the data folder, as for `data_dir`
     out: str | Path | None = None,  # a folder for the tables; None writes nothing

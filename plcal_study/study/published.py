@@ -35,6 +35,7 @@ def decimals(
     "How many digits after the point a cell shows."
     return len(printed.partition('.')[2]) if _is_number(printed) else 0
 
+# %% ../../nbs/study/43_published.ipynb #26e09e1e
 def is_equal(
     printed: str,      # the published cell
     ours: float | str, # a number, or a string when the source prints a count
@@ -56,6 +57,7 @@ def _shown(ours: float | str, printed: str, digits: int) -> str:
     "Our value with two digits more than the column prints; beside a bound, with three digits."
     return ours if isinstance(ours, str) else f'{ours:.2e}' if printed.startswith('<') else f'{ours:.{digits + 2}f}'
 
+# %% ../../nbs/study/43_published.ipynb #0e72b584
 def ledger(
     cells: pd.DataFrame,            # published cells, columns of `KEY` and `published`
     ours: Mapping[tuple, float | str], # (table, model, dataset, metric) → our value
@@ -73,6 +75,7 @@ def ledger(
         rows.append((*key, printed, '' if x is None else _shown(x, printed, digits), status, '' if status == 'equal' else known))
     return pd.DataFrame(rows, columns=COLUMNS)
 
+# %% ../../nbs/study/43_published.ipynb #e870da73
 def tally(
     led: pd.DataFrame, # as `ledger` gives it
 ) -> pd.DataFrame:     # a row a table: equal, differs, unreachable

@@ -57,6 +57,7 @@ def _laptop(seeds: Iterable[int], world: Callable[..., Run] = _world, ladder: It
         cells += [world(part='pretraining', init='random', seed=s, **(dict(model=m, size='') | kw)) for m, kw in _BASELINES.items()]
     return cells
 
+# %% ../../nbs/study/46_q1.ipynb #e9b0bfc9
 def _laptop_real(seeds: Iterable[int]) -> list[Run]:
     "Cells on real text: the real encoder against its random twin and models without pre-training; tunable parameters on SST-2."
     cells: list[Run] = []
@@ -81,6 +82,7 @@ TEST = dict(sst2=1_821, ag_news=7_600, mnli=9_815, yahoo=60_000)
 EVERY = dict(sst2=100, ag_news=100, mnli=5000, yahoo=2000)               # steps between the probes that the source keeps
 CLASSES = dict(sst2=2, trec=6, mnli=3, yahoo=10)                         # the others have 4
 
+# %% ../../nbs/study/46_q1.ipynb #52a146bd
 def _paper(models: Iterable[str], sets: Iterable[str], ladder: Iterable[str], repeats: Callable[[int], int], n_train: int, seeds: int, versions: Iterable[str]) -> list[Run]:
     "The grid of Chen et al. 2023 (§1.5 of their scripts), over some of its models and data sets."
     cells: list[Run] = []
@@ -144,6 +146,7 @@ def _examples(run: Run) -> int:
     "Training examples of a cell."
     return run.per_class * CLASSES.get(run.task, 4) or min(run.n_train or 10**9, TRAIN.get(run.task, 10**9))
 
+# %% ../../nbs/study/46_q1.ipynb #795c31a9
 def cost(
     run: Run,
 ) -> float: # seconds
@@ -163,6 +166,7 @@ def world_of(
     "The world of a cell: 4 classes, 2 topics, 120 words, texts of 12 words in the mean; drawn by the seed."
     return testbed.text_world(k=4, bayes_accuracy=WORLDS[run.task], length=12, vocab=120, topics=2, seed=run.seed)
 
+# %% ../../nbs/study/46_q1.ipynb #46af93e7
 def task_of(
     run: Run,
 ) -> Task: # splits 'train' and 'test'
@@ -206,6 +210,7 @@ def pretrained(
         shutil.rmtree(new)
     return models.load(home, 'masked')[0]
 
+# %% ../../nbs/study/46_q1.ipynb #c5df7934
 def _pretrained(run: Run, tokenizer, shared: Path):
     "The BERT of this size that has read the world of the cell."
     return pretrained(world_of(run), run.size, tokenizer, shared / f'{run.scale}-{run.task}-{run.seed}-{run.size}', 3_000 if run.scale == 'smoke' else 120_000, seed=run.seed)
@@ -238,6 +243,7 @@ def _bert(run: Run, task: Task, shared: Path):
     else: model = models.build('bert', (layers, width, max(1, width // 32)), tokenizer, 'masked', seed=run.seed)
     return models.PromptClassifier(model, tokenizer, task, max_length=32 if run.task in WORLDS else 64)
 
+# %% ../../nbs/study/46_q1.ipynb #e77e3fef
 def model_of(
     run: Run,
     task: Task,
@@ -298,6 +304,7 @@ def recalibration_gain(
     def loss(q: Predictions) -> np.ndarray: return -np.log(np.maximum(q.probs[np.arange(len(q)), q.label], 1e-12))
     return loss(p) - loss(cross_fit(p, fit_temperature))
 
+# %% ../../nbs/study/46_q1.ipynb #4051ffd2
 def summary(
     p: Predictions,
 ) -> dict[str, float]: # NaN where a number does not exist, e.g. the confidence on wrong answers when all are right
@@ -325,6 +332,7 @@ def finished(
     for cell, folder in runs.finished(out, 'q1', scale):
         yield cell | dict(world='testbed' if cell['task'] in WORLDS else 'real text'), [load(f) for f in sorted((folder / 'probes').glob('test-*.parquet'))]
 
+# %% ../../nbs/study/46_q1.ipynb #a5e36f28
 def probe_table(
     cells: Iterable[tuple[dict, list[Predictions]]], # from `finished`
 ) -> pd.DataFrame: # a row a probe
@@ -346,6 +354,7 @@ def band(
     half = student.ppf(.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
     return dict(mean=float(x.mean()), lo=float(x.mean() - half), hi=float(x.mean() + half), seeds=len(x))
 
+# %% ../../nbs/study/46_q1.ipynb #d5eab546
 def bands(
     probes: pd.DataFrame,  # from `probe_table`
     by: list[str],         # columns that name a group, whose rows are the seeds
@@ -386,6 +395,7 @@ def _slopes(
     rows = pd.DataFrame([dict(seed=s, task=t, slope=slope(g)) for (s, t), g in cells.groupby(['seed', 'task'])], columns=['seed', 'task', 'slope'])
     return rows.pivot(index='seed', columns='task', values='slope').dropna().mean(axis=1).to_numpy()
 
+# %% ../../nbs/study/46_q1.ipynb #e21dcf17
 def slopes(
     ends: pd.DataFrame,   # from `levels`
     probes: pd.DataFrame, # for the factor steps
@@ -411,6 +421,7 @@ def halves(
     early = probes[probes.step == probes['last'] // 2].set_index('id')[list(METRICS)].add_prefix('early_')
     return late.join(early, on='id', how='inner').reset_index(drop=True)
 
+# %% ../../nbs/study/46_q1.ipynb #b1342d51
 def over_seeds(
     d: pd.DataFrame, # from `halves`
     metric: str,
@@ -435,6 +446,7 @@ def crossed(
     w = [(np.bincount(rng.integers(seeds, size=seeds), minlength=seeds), np.bincount(rng.integers(k, size=k), minlength=k)[codes]) for _ in range(draws)]
     return stat(np.ones(seeds), np.ones(n)), float(np.nanstd([stat(a, b) for a, b in w], ddof=1))
 
+# %% ../../nbs/study/46_q1.ipynb #0e2fb24b
 def ratio(
     num: np.ndarray, # (s, n)
     den: np.ndarray, # (s, n), at least 0
@@ -445,6 +457,7 @@ def ratio(
         return float(a @ num @ b / below) if below > 0 else np.nan
     return stat
 
+# %% ../../nbs/study/46_q1.ipynb #a48f4ddb
 def t_test(
     estimate: float,
     se: float,  # at least 0
@@ -467,6 +480,7 @@ def stack(
     cluster = chosen[0].cluster if chosen[0].cluster is not None else chosen[0].uid
     return dict(conf=np.array([p.conf for p in chosen]), correct=np.array([p.correct for p in chosen], float), gain=np.array([recalibration_gain(p) for p in chosen]), cluster=cluster)
 
+# %% ../../nbs/study/46_q1.ipynb #90517874
 def change(
     late: dict[str, np.ndarray],  # from `stack`
     early: dict[str, np.ndarray], # of the same seeds
@@ -502,6 +516,7 @@ def able(
     "Has the random twin learned enough to be compared?"
     return random >= max(.8 * pretrained, 1.2 / k)
 
+# %% ../../nbs/study/46_q1.ipynb #c4001797
 def testbed_effects(
     probes: pd.DataFrame, # from `probe_table`
     ends: pd.DataFrame,   # from `levels`
@@ -514,6 +529,7 @@ def testbed_effects(
     if len(both['accuracy']) > 1 and able(both['accuracy'].random.mean(), both['accuracy'].pretrained.mean(), 4): out['pretrained'] = mean_difference(both['true_ece'].pretrained.to_numpy(), both['true_ece'].random.to_numpy())._replace(method='paired t over seeds')
     return out | _ladder(ends, 'testbed', 'true_ece')
 
+# %% ../../nbs/study/46_q1.ipynb #8b77a875
 def _ladder(ends: pd.DataFrame, world: str, metric: str) -> dict[str, Test]:
     "The slope of a measure over the size of the model, if it was varied."
     b = _slopes(ends[(ends.world == world) & (ends.factor == 'scale')], metric)
@@ -538,6 +554,7 @@ def real_changes(
         rows += [dict(task=task, model=model, effect=e) | t._asdict() | dict(seeds=len(own)) for e, t in found.items()]
     return pd.DataFrame(rows, columns=['task', 'model', 'effect', 'estimate', 'lo', 'hi', 'p', 'n', 'method', 'seeds'])
 
+# %% ../../nbs/study/46_q1.ipynb #c1a47871
 def real_effects(
     changes: pd.DataFrame, # from `real_changes`
     ends: pd.DataFrame,    # from `levels`
@@ -563,6 +580,7 @@ def rises(
         if t is not None and np.isfinite(t.lo): rows.append(dict(zip(('world', 'factor', 'level', 'task', 'model', 'dropout', 'lr', 'order'), key, strict=True)) | t._asdict() | dict(seeds=own.seed.nunique()))
     return pd.DataFrame(rows, columns=['world', 'factor', 'level', 'task', 'model', 'dropout', 'lr', 'order', 'estimate', 'lo', 'hi', 'p', 'n', 'method', 'seeds'])
 
+# %% ../../nbs/study/46_q1.ipynb #119edcce
 def weakest(
     found: pd.DataFrame, # rows of `rises`, at least one
 ) -> pd.Series:          # that whose rise is least sure

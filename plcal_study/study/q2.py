@@ -55,6 +55,7 @@ def _maps(base: str) -> dict[str, tuple[str, Callable]]: # name of the method ->
     if base in UNLEARNED: return {f'{base} + {m}': ('val', f) for m, f in _EACH.items()}
     return {f'{base} + {m}': ('top', f) for m, f in _ABOVE.items()}
 
+# %% ../../nbs/study/49_q2.ipynb #c103b6f3
 def with_maps(
     answers: Answers,
 ) -> Answers: # and what is put on top of each
@@ -68,6 +69,7 @@ def with_maps(
             out[name] = {s: q for s, p in told.items() if s not in ('val', 'top') and (q := _applied(c, p)) is not None}
     return {m: {s: p for s, p in told.items() if s not in ('val', 'top')} for m, told in out.items()}
 
+# %% ../../nbs/study/49_q2.ipynb #43b563e0
 def _applied(c: Callable, p: Predictions) -> Predictions | None:
     "A map on one set; on a merged one it is put on the scores before the merger, and None where these are not there."
     if not isinstance(c, Temperature | Vector):
@@ -81,6 +83,7 @@ def _applied(c: Callable, p: Predictions) -> Predictions | None:
     after = c(p)
     return replace(after, scores={k: v for k, v in after.scores.items() if k != 'option'})
 
+# %% ../../nbs/study/49_q2.ipynb #e3d4f6b1
 def option_of(
     p: Predictions,
 ) -> np.ndarray: # (n,) int
@@ -104,6 +107,7 @@ class Told(NamedTuple):
     entropy: np.ndarray # (s, n) nats: over the classes, or over right and wrong for a judge
     cluster: np.ndarray # (n,)
 
+# %% ../../nbs/study/49_q2.ipynb #b1694e49
 def told(
     ps: Sequence[Predictions], # of the seeds, on the same questions
 ) -> Told:
@@ -113,6 +117,7 @@ def told(
     def spread(p): return entropy(p.probs if p.logits is not None else np.stack([p.conf, 1 - p.conf], 1))
     return Told(np.array([p.conf for p in ps]), np.array([p.correct for p in ps], float), None if truth[0] is None else np.array(truth), np.array([spread(p) for p in ps]), ps[0].cluster if ps[0].cluster is not None else ps[0].uid)
 
+# %% ../../nbs/study/49_q2.ipynb #b643ecd4
 def pooled(
     cells: Iterable[Answers], # of the seeds
 ) -> dict[str, Predictions]: # by set that all were asked, val and top too
@@ -143,6 +148,7 @@ def _draws(seeds: int, n: int, draws: int = 300) -> tuple[np.ndarray, np.ndarray
     a = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), draws) if seeds > 1 else np.ones((draws, 1)) # one less: so few seeds drawn whole vary too little (McCarthy 1966)
     return a.astype(float), rng.multinomial(n, np.full(n, 1 / n), draws).astype(float)
 
+# %% ../../nbs/study/49_q2.ipynb #13f8de04
 def _weights(t: Told) -> tuple[np.ndarray, np.ndarray]: # (draws, seeds), (draws, n)
     "The draws, unit by unit spread over the answers."
     unit = np.unique(t.cluster, return_inverse=True)[1]
@@ -160,6 +166,7 @@ def _ece_draws(conf: np.ndarray, y: np.ndarray, q: np.ndarray) -> np.ndarray: # 
     hot[np.arange(len(conf)), bin_ids(conf, 15)] = conf - y
     return np.abs(q @ hot).sum(1) / q.sum(1)
 
+# %% ../../nbs/study/49_q2.ipynb #dd36c64f
 def _rank_draws(conf: np.ndarray, y: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (draws,) each
     "AUROC and AURC of one seed under weights of the questions; AUROC is NaN where one kind was not drawn."
     order = np.argsort(-conf, kind='stable')
@@ -172,6 +179,7 @@ def _rank_draws(conf: np.ndarray, y: np.ndarray, q: np.ndarray) -> tuple[np.ndar
         risk = np.where(kept > 0, errors / kept, 0.)
     return roc, ((right + wrong) * risk).sum(1) / kept[:, -1]
 
+# %% ../../nbs/study/49_q2.ipynb #caaa8493
 def _curved(t: Told, a: np.ndarray, q: np.ndarray) -> dict[str, np.ndarray]: # measure -> (draws,)
     "ECE, AUROC and AURC under each draw: means over the seeds that were drawn."
     seeds = [(_ece_draws(c, y, q), *_rank_draws(c, y, q)) for c, y in zip(t.conf, t.correct, strict=True)]
@@ -187,6 +195,7 @@ def _interval(estimate: float, se: float, seeds: int, low: float = 0., high: flo
 
 def _se(draws: np.ndarray) -> float: return float(np.nanstd(draws, ddof=1))
 
+# %% ../../nbs/study/49_q2.ipynb #fc863b62
 def measured(
     t: Told,
 ) -> pd.DataFrame: # a row a measure: mean, lo, hi, seeds, n
@@ -201,6 +210,7 @@ def measured(
     rows['ece15_null'] = dict(mean=null, lo=np.nan, hi=np.nan)
     return pd.DataFrame([dict(measure=m, **rows[m], seeds=len(t.conf), n=t.conf.shape[1]) for m in MEASURES if m in rows])
 
+# %% ../../nbs/study/49_q2.ipynb #003e7921
 def against(
     t: Told,
     plain: Told, # on the same questions
@@ -220,6 +230,7 @@ def _groups(cells: Cells, part: str, keys: Sequence[str]) -> dict[tuple, Cells]:
     for cell, answers in sorted((c for c in cells if c[0]['part'] == part), key=lambda c: c[0]['seed']): out.setdefault(tuple(cell[k] for k in keys), []).append((cell, answers))
     return out
 
+# %% ../../nbs/study/49_q2.ipynb #6178a78c
 def collected(
     cells: Cells, # of one group: the seeds
     members: Sequence[tuple[dict, Answers]] = (), # further seeds of the plain model, for the ensemble
@@ -232,6 +243,7 @@ def collected(
     for m, sets in with_maps(dict(ensemble=pooled(plain))).items(): out |= {(m, s): told([p]) for s, p in sets.items()}
     return out
 
+# %% ../../nbs/study/49_q2.ipynb #0144d5c6
 def method_table(
     found: Mapping[str, Mapping[tuple[str, str], Told]], # suite -> from `collected`
 ) -> pd.DataFrame: # a row a (suite, set, method): each measure with its interval, e.g. brier_top, brier_top_lo, brier_top_hi; seeds, n
@@ -245,6 +257,7 @@ def method_table(
             rows.append(row | dict(seeds=len(t.conf), n=t.conf.shape[1]))
     return pd.DataFrame(rows).round(4)
 
+# %% ../../nbs/study/49_q2.ipynb #c5d195fa
 def paired_table(
     found: Mapping[str, Mapping[tuple[str, str], Told]],
 ) -> pd.DataFrame: # a row a (suite, set, method): change of brier_top, 95 % interval, p, Holm-adjusted p within the suite
@@ -267,6 +280,7 @@ def _told_apart(home: np.ndarray, away: np.ndarray, draws: int = 60) -> dict[str
         out |= {name: b['mean'], f'{name}_lo': b['lo'], f'{name}_hi': b['hi']}
     return out
 
+# %% ../../nbs/study/49_q2.ipynb #771d4a48
 def ood_table(
     found: Mapping[str, Mapping[tuple[str, str], Told]],
 ) -> pd.DataFrame: # a row a (suite, set, method): mean confidence and entropy there and at home, AUROC and FPR95 with intervals
@@ -331,6 +345,7 @@ def spread(
     rest = np.where(empty, ~top, rest)
     return np.where(top, conf[:, None], (1 - conf)[:, None] * rest / rest.sum(1, keepdims=True))
 
+# %% ../../nbs/study/49_q2.ipynb #bb9f4292
 def allocation_table(
     cells: Cells,
 ) -> pd.DataFrame: # a row a (suite, share, method, set): accuracy, multi-class Brier with interval over seeds and questions
@@ -370,6 +385,7 @@ def _value(t: Told, measure: str) -> np.ndarray: # (s,) of each seed
     num, den = _terms(t)[measure]
     with np.errstate(invalid='ignore'): return num.sum(1) / den.sum(1)
 
+# %% ../../nbs/study/49_q2.ipynb #769c6876
 def _contrasts(own: Mapping[tuple[str, str], Told]) -> dict[str, np.ndarray]: # claim -> (s,) of each seed
     "What each claim compares, in one suite."
     sets = {s for _, s in own if s not in OOD}
@@ -384,6 +400,7 @@ def _contrasts(own: Mapping[tuple[str, str], Told]) -> dict[str, np.ndarray]: # 
     if ('ensemble', 'test') in own: out['ensemble'] = (mean('ensemble', 'conf_gap', ['test']) - mean('vanilla', 'conf_gap', ['test'])).mean(keepdims=True) # of one ensemble
     return out
 
+# %% ../../nbs/study/49_q2.ipynb #85182c63
 def effects(
     found: Mapping[str, Mapping[tuple[str, str], Told]],
 ) -> dict[str, Test]: # by claim
@@ -449,6 +466,7 @@ def records(
     frames |= anli.records() | (dict(q2_verdicts=judge(sorted(judged, key=lambda e: list(CLAIMS).index(e.claim.id)))) if judged else {})
     return {name: f for name, f in frames.items() if len(f)}
 
+# %% ../../nbs/study/49_q2.ipynb #2627a517
 def provenance(
     out: str | Path, # folder of `plcal run`
     scale: str,

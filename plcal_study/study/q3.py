@@ -77,6 +77,7 @@ def _parameters(run: Run) -> float:
     layers, width = _shape(run.size)
     return 12 * layers * width**2 + (200 if run.part == 'world' else 1024) * width
 
+# %% ../../nbs/study/54_q3.ipynb #c13f68fb
 def cost(
     run: Run,
 ) -> float: # seconds
@@ -111,6 +112,7 @@ def texts_of(
     order = np.random.default_rng([run.seed, 11]).permutation(len(train)) # a seed reads the documents in another order
     return [train[i] for i in order], _beginnings(examples.sample(task['test'], min(60, len(task['test'])), 0), 80 * ASKED[run.scale])
 
+# %% ../../nbs/study/54_q3.ipynb #62b59adc
 def hub_asked(
     run: Run, # of part 'hub'
 ) -> dict[str, Examples]: # 'text', 'cloze', 'test'
@@ -131,6 +133,7 @@ def points(
     from plcal_study.lm.training import log_steps
     return sorted({0, round(EARLY * last), *log_steps(last, n, max(1, round(FIRST * last)))})
 
+# %% ../../nbs/study/54_q3.ipynb #1983ea2c
 def keep(
     folder: Path,   # of the cell
     step: int,
@@ -185,6 +188,7 @@ def _fetched(run: Run, folder: Path) -> dict:
     keep(folder, step, said | aspects(s, {k: asked[k] for k in ('cloze', 'test')}, prompts=dict(letters='plain', options='bare')))
     return dict(params=models.count(s.model)[1], last=STEPS[-1], tokens=0, loss=float(measures(said['generation'])['nll']))
 
+# %% ../../nbs/study/54_q3.ipynb #3c612a4b
 def work(
     run: Run,
     folder: Path, # of this cell: `tallies` and cell.json are written
@@ -204,6 +208,7 @@ def finished(
     "Every finished cell of q3 in a folder of runs; raises what `read_cell` raises for a damaged one."
     yield from runs.finished(out, 'q3', scale)
 
+# %% ../../nbs/study/54_q3.ipynb #5151f3b4
 def cell_table(
     cells: Iterable[tuple[dict, Path]], # from `finished`
 ) -> pd.DataFrame: # a row a (cell, step, aspect, kind); kinds other than 'all' at the last step only, and where they hold at least 20 answers
@@ -245,6 +250,7 @@ _SAID: dict[str, tuple[str, str, str, str, float]] = { # key: what the source sa
     'fact-accuracy-scale': ('Larger models know more facts', 'first', 'slope of {m} per doubling of the parameters', '+', .005),
     'choice-chance': ('Multiple choice stays near chance', 'letters', '{m} at the end, mean over the sizes, less 1/4', '0', .05)}
 
+# %% ../../nbs/study/54_q3.ipynb #e59f9cc9
 def _judged(part: str, key: str) -> dict[str, str]: # ending of the claim's id -> measure
     "By which measures a claim is judged in a part of the study."
     if key == 'choice-chance' or 'accuracy' in key: return {'': 'accuracy'}
@@ -262,6 +268,7 @@ def moments(
     if len(steps) < 3: raise ValueError(f"a decoder needs at least 3 checkpoints after step 0 to have an early and a late part, got {len(steps)}")
     return dict(first=int(steps.index[0]), early=int((steps - EARLY).abs().idxmin()), end=int(steps.index[-1]))
 
+# %% ../../nbs/study/54_q3.ipynb #bc2f1e9d
 def _effect(key: str, d: pd.DataFrame, m: str) -> float:
     "The effect of a claim within one seed, from the rows of its aspect."
     w = d.pivot_table(index=['task', 'size', 'params'], columns='step', values=m)
@@ -288,6 +295,7 @@ def effects(
                 if f'{key}-{part}{end}' in CLAIMS: rows += [dict(claim=f'{key}-{part}{end}', seed=int(s), effect=_effect(key, d, m)) for s, d in own.groupby('seed')]
     return pd.DataFrame(rows, columns=['claim', 'seed', 'effect']).dropna()
 
+# %% ../../nbs/study/54_q3.ipynb #604122a9
 def evidence(
     cells: pd.DataFrame, # from `cell_table`
     scale: str,
@@ -307,6 +315,7 @@ def _aligned(d: pd.DataFrame) -> pd.DataFrame: # rows of `cell_table`
     by = [d.part, d.task, d.groupby(['part', 'task', 'size', 'seed']).step.rank('dense')]
     return d.assign(step=d.groupby(by).step.transform('mean').round().astype(int), share=d.groupby(by).share.transform('mean').round(4))
 
+# %% ../../nbs/study/54_q3.ipynb #f6694852
 def tables(
     cells: list[tuple[dict, Path]], # from `finished`
     scale: str,
@@ -331,6 +340,7 @@ def records(
     "Every record of q3."
     return tables(cells, scale) if (cells := list(finished(out, scale))) else {}
 
+# %% ../../nbs/study/54_q3.ipynb #2e6e7bc2
 def provenance(
     out: str | Path, # folder of `plcal run`
     scale: str,

@@ -85,6 +85,7 @@ def world_of(
     "The world of a cell, drawn by its seed."
     return facts.fact_world(**WORLD[run.scale], paraphrases=2, quiz=.5, sentences=4, seed=run.seed) if run.scale in SIZE else None
 
+# %% ../../nbs/study/55_q4.ipynb #6769339a
 @lru_cache(maxsize=2)
 def asked_of(
     run: Run,
@@ -95,6 +96,7 @@ def asked_of(
     text, quiz = tasks.wikitext2()['test'], tasks.mmlu()['test']
     return dict(text=sample(text, min(len(text), max(2, ASKED[run.scale] // 20)), run.seed), test=sample(quiz, min(len(quiz), ASKED[run.scale]), run.seed))
 
+# %% ../../nbs/study/55_q4.ipynb #7d191d70
 @lru_cache(maxsize=2)
 def data_of(
     run: Run,
@@ -152,6 +154,7 @@ def _words(model, tokenizer, ids: list[list[int]], batch: int = 16) -> Iterator[
         with torch.no_grad(): z = models._scores(model, dict(input_ids=rows.to(device), attention_mask=mask.to(device)), mask.bool().to(device), None).float().cpu().numpy()
         yield from np.split(z, np.cumsum([len(x) for x in ids[i:i + batch]])[:-1])
 
+# %% ../../nbs/study/55_q4.ipynb #b350f615
 def tempered(
     model,                         # a causal model, as it was when it was asked
     tokenizer,                     # its own
@@ -204,6 +207,7 @@ def _look(run: Run, name: str, model, tokenizer, folder: Path) -> dict[str, Pred
         for k, p in aspects(Scorer(model, tokenizer, 8192), asked, world, prompts).items(): save(p, folder / f'{name}-{k}.parquet')
     return {k: load(folder / f'{name}-{k}.parquet') for k in names}
 
+# %% ../../nbs/study/55_q4.ipynb #5db0c675
 def _responses(run: Run, name: str, model, base, tokenizer, reward) -> dict[str, Any]:
     "What it says to instructions it has not seen."
     from plcal_study.lm.alignment import embed, spread
@@ -227,6 +231,7 @@ def _plan(run: Run, step: str): # a `Training`
     if step == 'sft': return Training(epochs=run.epochs, schedule='cosine', **common) # type: ignore[arg-type]
     return Training(epochs=epochs, **common) # type: ignore[arg-type]
 
+# %% ../../nbs/study/55_q4.ipynb #dc970165
 def _sft(run: Run, base, tokenizer, folder: Path, log: dict):
     "The model after instruction tuning, kept until the cell is done."
     from plcal_study.lm import models
@@ -284,6 +289,7 @@ def finished(
     "Every finished cell in a folder of runs; raises what `read_cell` raises for a damaged one."
     for cell, folder in runs.finished(out, 'q4', scale, 'align'): yield cell | dict(data=cell['task'], tuning=cell['delta'] or 'full'), folder
 
+# %% ../../nbs/study/55_q4.ipynb #7dcb4ea9
 def cell_table(
     cells: list[tuple[dict, Path]], # from `finished`
 ) -> pd.DataFrame: # a row a (data, tuning, seed, step, epoch, aspect): measures; epoch 0 is the base
@@ -298,6 +304,7 @@ def cell_table(
     order = {k: i for i, k in enumerate((*ENDS, *ASPECTS))}
     return pd.DataFrame(rows).sort_values(['data', 'tuning', 'seed', 'step', 'epoch', 'aspect'], key=lambda s: s.map(order) if s.name in ('step', 'aspect') else s, ignore_index=True)
 
+# %% ../../nbs/study/55_q4.ipynb #c9dbdb5a
 def error_of(
     cells: pd.DataFrame, # from `cell_table`
 ) -> str:                # 'true_ece15', or 'ece15' where no truth is known
@@ -315,6 +322,7 @@ def from_base(
     out[what] = out[what].to_numpy() - base.loc[pd.MultiIndex.from_frame(out[key])].to_numpy()
     return out
 
+# %% ../../nbs/study/55_q4.ipynb #6296fc9a
 def over_seeds(
     d: pd.DataFrame,   # from `cell_table` or `from_base`
     what: tuple[str, ...] = ('accuracy', 'conf_gap', 'ece15', 'true_ece15', 'brier_top', 'auroc'),
@@ -329,6 +337,7 @@ def over_seeds(
     for _, own in out[out.p.notna()].groupby(['aspect', 'measure']): out.loc[own.index, 'p_holm'] = holm(own.p.to_numpy())
     return out
 
+# %% ../../nbs/study/55_q4.ipynb #71a0d7ce
 def _p(x: np.ndarray) -> float:
     "Of a mean of 0, by t; NaN for fewer than two or no spread."
     with suppress(ValueError): return mean_difference(x, np.zeros(len(x))).p
@@ -348,6 +357,7 @@ def temperatures(
                 rows.append(dict(data=cell['data'], tuning=cell['tuning'], seed=cell['seed'], step=step, aspect=aspect, t=after.meta['t'], n=len(after)) | _both(select(whole, np.isin(whole.uid, after.uid)), after))
     return pd.DataFrame(rows)
 
+# %% ../../nbs/study/55_q4.ipynb #90043856
 def _both(before: Predictions, after: Predictions) -> dict[str, float]:
     "Measures of the same questions before and after."
     a, b = measures(before), measures(after)
@@ -398,6 +408,7 @@ def effects(
     out['msp-still-predicts'] = by_seed(own[(own.step == 'sft') & (own.epoch == last)], 'auroc') - .5
     return {k: x.dropna() for k, x in out.items()}
 
+# %% ../../nbs/study/55_q4.ipynb #94633791
 def evidence(
     cells: pd.DataFrame, # from `cell_table`
     warm: pd.DataFrame,  # from `temperatures`
@@ -426,6 +437,7 @@ def records(
     judged = evidence(rows, warm, scale)
     return {f'q4_{k}': f for k, f in frames.items()} | (dict(q4_verdicts=judge(judged)) if judged else {})
 
+# %% ../../nbs/study/55_q4.ipynb #f8372010
 def provenance(
     out: str | Path, # folder of `plcal run`
     scale: str,

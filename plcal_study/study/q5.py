@@ -67,6 +67,7 @@ def calibration(
             null_mean=null.mean, null_hi=null.hi, p=null.p, draws=draws, mcb=c.mcb, dsc=c.dsc, unc=c.unc, brier_top=c.score))
     return pd.DataFrame(rows).assign(p_holm=lambda d: holm(d.p.to_numpy()))
 
+# %% ../../nbs/study/50_q5.ipynb #4b9c3b4f
 def ece_intervals(
     cells: Cells,
     draws: int = 1000,
@@ -126,6 +127,7 @@ def family(
     "The family of a model."
     return next((f for start, f in FAMILIES.items() if model.startswith(start)), model)
 
+# %% ../../nbs/study/50_q5.ipynb #05703968
 def without_families(
     models: pd.DataFrame, # from `by_model`
 ) -> pd.DataFrame:        # one row a (measure, family left out)
@@ -187,6 +189,7 @@ def _change(before: list[Predictions], after: list[Predictions], draws: int, see
     return dict(n=t.n, brier_before=brier_top(b.conf, b.correct), brier_after=brier_top(a.conf, a.correct), change=t.estimate, lo=t.lo, hi=t.hi, p=t.p,
                 ece15_before=old, ece15_after=new, null_mean=null.mean(), p_null=(1 + (null >= new).sum()) / (1 + draws))
 
+# %% ../../nbs/study/50_q5.ipynb #31d2d91d
 def repair(
     cells: Cells,
     draws: int = 1000, # of the null
@@ -234,6 +237,7 @@ def _mean_over_models(claim: str, x: np.ndarray, scale: str, note: str) -> Evide
     t = mean_difference(x, np.zeros(len(x)))
     return Evidence(CLAIMS[claim], t.estimate, t.lo, t.hi, t.p, t.n, 'models', scale, note)
 
+# %% ../../nbs/study/50_q5.ipynb #a43f1cea
 def evidence(
     models: pd.DataFrame, # from `by_model`
     fixes: pd.DataFrame,  # from `repair`

@@ -31,6 +31,7 @@ def sets_of(
     "What the procedure sees of one model."
     return [in_file_order(cohort, model, d, score) for d in datasets or cohort.datasets]
 
+# %% ../../nbs/study/51_q6.ipynb #28e787a7
 def models_with(
     cohort: Cohort,
     score: str, # 'norm' or 'raw'
@@ -59,6 +60,7 @@ class Cell(NamedTuple):
     score: str   # 'norm' or 'raw'
     penalty: int # points a wrong answer costs: 1 or 2
 
+# %% ../../nbs/study/51_q6.ipynb #78588b5e
 def _drawn(cohort: Cohort, cell: Cell, draws: int, seed: int) -> tuple[dict, Draws]: # row, and the draws
     "One cell, drawn many times."
     own = None if cell.kind in SIZES else [cell.kind]
@@ -87,12 +89,14 @@ def _places(cell: Cell, got: Draws, printed: Mapping[tuple, str]) -> list[dict]:
                 published=float(printed[key]), draws_mean=x.mean(), draws_sd=x.std(ddof=1), draws_lo=lo, draws_hi=hi, place=place(float(printed[key]), x)))
     return rows
 
+# %% ../../nbs/study/51_q6.ipynb #c42b63f0
 def _threaded(f: Callable, items: list, progress: Callable) -> list: # f(item) for each, in order
     "Run `f` on all cores; the sampler works outside Python's lock, and every item has its own seed."
     pool = ThreadPoolExecutor(os.cpu_count())
     try: return [job.result() for job in progress([pool.submit(f, i) for i in items])]
     finally: pool.shutdown(cancel_futures=True) # an interrupt does not wait for what has not begun
 
+# %% ../../nbs/study/51_q6.ipynb #fc63fe65
 def redraw(
     cohort: Cohort,
     printed: Mapping[tuple, str], # (table, model, dataset, metric) → published cell; empty for a cohort of the testbed
@@ -176,6 +180,7 @@ def _judged(d: Draws, risk: float, **where) -> dict:
     return where | dict(promised=risk, coverage=given.mean(), points=(given * (1 - 3 * d.risk)).mean(), silent=1 - answers.mean(), broken=(d.risk > risk).mean(),
                         risk_mean=d.risk[answers].mean() if answers.any() else np.nan, broken_given_answers=(d.risk > risk)[answers].mean() if answers.any() else np.nan)
 
+# %% ../../nbs/study/51_q6.ipynb #07c07dcc
 def guarantees(
     cohort: Cohort,
     k: int = 20,         # labelled rows a data set
@@ -205,6 +210,7 @@ CLAIMS = {c.id: c for c in [
     Claim('few-labels', _SOURCE, 'A small amount of labelled data is enough: 20 questions a data set do as well as half of the data', 'q6', 'mean gain of half of the data over k = 20, in points', '0', 1.),
 ]}
 
+# %% ../../nbs/study/51_q6.ipynb #c2881e2a
 def evidence(
     drawn: pd.DataFrame, # the first record of `redraw`
     scale: str,          # 'published results' or 'testbed'

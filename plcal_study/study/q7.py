@@ -48,6 +48,8 @@ TEXTS = ('world-text', 'world-rare')                                       # of 
 N_TRAIN, N_POOL = dict(smoke=60, laptop=160), dict(smoke=120, laptop=800)
 N_TEST = dict(smoke=100, laptop=1200, colab=0, paper=0)                    # in each set; 0: as `trials.suite_of` has it
 FOLDS = 4                                                                  # of the cross-validation of every candidate
+
+# %% ../../nbs/study/56_q7.ipynb #3f322267
 CONFIGS = dict(smoke=2, laptop=10, colab=30, paper=60)                     # random configurations
 TRIALS = dict(smoke=2, laptop=10, colab=30, paper=60)                      # of each search
 SETS = dict(smoke=2, laptop=16, colab=100, paper=200)                      # small data sets of a cell of folds
@@ -101,6 +103,7 @@ def _sets(run: Run, world: facts.FactWorld, words: int, seed: int) -> dict[str, 
     known = dict(n_tokens=TOKENS[run.scale], corpus_seed=run.seed)
     return dict(text=facts.documents(world, words, 1000 + seed), cloze=facts.cloze(world, seed, **known), quiz=facts.questions(world, max(20, words // 10), 4, seed, **known))
 
+# %% ../../nbs/study/56_q7.ipynb #0a76bddc
 def _answers(s, e: Mapping[str, Examples], world: facts.FactWorld | None) -> dict[str, Predictions]:
     "Next words, facts and options by letter; with the true probability of every answer where the world is known."
     from plcal_study.lm.extraction import extract
@@ -140,6 +143,7 @@ def _labelled(p: Mapping[str, Predictions]) -> dict[str, float]:
     if (u := p.get('understanding')) is not None and u.logits is not None and u.label is not None: out |= dict(quiz_nll=nll(u.logits, u.label), quiz_brier=brier(u.probs, u.label))
     return out
 
+# %% ../../nbs/study/56_q7.ipynb #bf643793
 def _written(s, run: Run, world: facts.FactWorld | None, pairs: Sequence[tuple[str, str]], reference) -> dict[str, float]:
     "Signals of text that the model writes after the beginnings of dev texts, held against how these went on."
     from plcal_study.lm import generation
@@ -161,6 +165,7 @@ def beginnings(
     if not cut: raise ValueError("texts must hold at least one with two sentences, got none")
     return cut[:n]
 
+# %% ../../nbs/study/56_q7.ipynb #8204f339
 def row_of(
     s,                # a `Scorer`
     run: Run,
@@ -191,6 +196,7 @@ def _trained(run: Run, world: facts.FactWorld, size: str, words: int, epochs: in
     training.train(reader, rows, replace(plan, warmup=max(1, last // 20)), out, probe_steps=at, on_probe=told)
     return model.eval(), tokenizer, sum(len(r['input_ids']) for r in rows)
 
+# %% ../../nbs/study/56_q7.ipynb #1ac94a81
 def _reference(run: Run, world: facts.FactWorld, home: Path):
     "The reference of a world, made if nobody has made it yet."
     from plcal_study.lm import models
@@ -230,6 +236,7 @@ def _real_sets(run: Run) -> tuple[dict[str, Examples], dict[str, Examples]]: # d
     dev = dict(text=drawn(text['val'], 40, run.seed), cloze=drawn(take(held, slice(n)), n // 10, run.seed), quiz=drawn(quiz['val'], 300, run.seed))
     return dev, dict(text=text['test'], cloze=take(held, slice(n, None)), quiz=drawn(quiz['test'], n, 0))
 
+# %% ../../nbs/study/56_q7.ipynb #f9dc3481
 def _pythia_cell(run: Run, folder: Path) -> dict[str, Any]:
     "Ask every revision of one model of the hub; a row each."
     from plcal_study.lm import models
@@ -254,6 +261,7 @@ def space_of(run: Run) -> dict[str, Any]: # as for `validation.search`
     "What is searched: smaller rates for the models of the hub."
     return SPACE if run.task in trials.WORLDS else _LARGE_SPACE
 
+# %% ../../nbs/study/56_q7.ipynb #06fb03c2
 def configurations(
     run: Run,
 ) -> list[dict[str, Any]]: # lr, epochs, batch, smoothing
@@ -262,6 +270,7 @@ def configurations(
     (lo, hi, _), (few, many) = space['lr'], space['epochs']
     return [dict(lr=float(np.exp(rng.uniform(np.log(lo), np.log(hi)))), epochs=int(rng.integers(few, many + 1)), batch=int(rng.choice(space['batch'])), smoothing=float(rng.choice(space['smoothing']))) for _ in range(CONFIGS[run.scale])]
 
+# %% ../../nbs/study/56_q7.ipynb #ae8de74f
 def suite_of(
     run: Run,
 ) -> Task: # splits train, val (the pool), test and a shifted set each
@@ -280,6 +289,7 @@ def _fresh(run: Run, suite: Task, shared: Path, config: Mapping[str, Any]):
     if config['smoothing']: model.criterion = unlearnable.LabelSmoothing(config['smoothing'])
     return model, Training(lr=config['lr'], epochs=config['epochs'], batch=config['batch'], seed=run.seed)
 
+# %% ../../nbs/study/56_q7.ipynb #953b5b84
 def _tuning_cell(run: Run, folder: Path) -> dict[str, Any]:
     "Fit every candidate, on all examples and without each fold; leave what each says."
     from plcal_study.lm import training, validation
@@ -312,6 +322,7 @@ def outcomes(
     if truth is None: return dict(accuracy=float(p.correct.mean()), error=(off := ece(p.conf, p.correct)), true_ece=off) | proper
     return dict(accuracy=float(truth.mean()), error=true_calibration_error(p.conf, truth), true_ece=true_ece(p.conf, truth, ladder.BINS)) | proper
 
+# %% ../../nbs/study/56_q7.ipynb #ed324e10
 def _search_cell(run: Run, folder: Path) -> dict[str, Any]:
     "Three searches on the same dev set of 100, each by its own signal; what every trial is worth on the test set is written down and not looked at."
     from plcal_study.lm import training, validation
@@ -345,6 +356,7 @@ def bayes(
         return lambda q: x[[table[u] for u in q.uid]] @ logp.T + prior
     return fit
 
+# %% ../../nbs/study/56_q7.ipynb #efc26d16
 def _counted(world: testbed.TextWorld, sets: Sequence[Examples]) -> tuple[dict[str, int], np.ndarray]:
     "Every text of some sets as word counts."
     place, texts = {w: i for i, w in enumerate(world.words)}, [t for e in sets for t in e.a]
@@ -374,6 +386,7 @@ def one_set(
     return dict(cv=naive.estimate, naive_lo=naive.lo, naive_hi=naive.hi, lo=fair.lo, hi=fair.hi, cv_true=float(np.mean(truths)),
                 flat=float(table.accuracy.iloc[at]), flat_true=true(fits[at](e, 0)), nested=float(told.accuracy.mean()))
 
+# %% ../../nbs/study/56_q7.ipynb #647258b4
 def _folds_cell(run: Run, folder: Path) -> dict[str, Any]:
     "Many small data sets of one world, a row each."
     world, n = trials.world_of(run.task), SETS[run.scale]
@@ -409,6 +422,7 @@ def finished(
     "Every finished cell of a part in a folder of runs; raises what `read_cell` raises for a damaged one."
     return runs.finished(out, 'q7', scale, part)
 
+# %% ../../nbs/study/56_q7.ipynb #abd85aca
 def checkpoints(
     out: str | Path,
     part: str = 'facts', # or 'pythia'
@@ -425,6 +439,7 @@ def _regrets(values: np.ndarray, sign: int, chosen: Mapping[str, np.ndarray]) ->
     lost = sign * (np.nanmax(sign * values) * sign - values)
     return {k: float(np.nanmean(lost[at])) for k, at in chosen.items()} | dict(chance=float(np.nanmean(lost)))
 
+# %% ../../nbs/study/56_q7.ipynb #b6af13ac
 def checkpoint_regret(
     d: pd.DataFrame, # from `checkpoints`
 ) -> pd.DataFrame:   # a row a (scope, wanted, signal, seed): regret, at least 0
@@ -462,6 +477,7 @@ def _tuned(folder: Path, cell: Mapping) -> tuple[pd.DataFrame, dict[str, list[Pr
     files = sorted((folder / 'answers').glob('[0-9][0-9].json'))
     return pd.DataFrame([json.loads(f.read_text()) for f in files]), {s: [load(f.with_name(f'{f.stem}-{s}.parquet')) for f in files] for s in cell['sets']}
 
+# %% ../../nbs/study/56_q7.ipynb #4042d28d
 def _choices(table: pd.DataFrame, pool: Sequence[Predictions], seed: int, devs: Iterable[int] = DEVS) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
     "Source of the signals, the candidate that each signal chooses in each draw, and the value by which it was chosen."
     from plcal_study.lm.validation import SIGNALS
@@ -474,6 +490,7 @@ def _choices(table: pd.DataFrame, pool: Sequence[Predictions], seed: int, devs: 
     x = {k: (sign * table[f'cv_{k}']).to_numpy(float)[None] for k, sign in SIGNALS.items()}
     yield f'{FOLDS} folds', {k: v.argmax(1) for k, v in x.items()}, {k: v.max(1) * SIGNALS[k] for k, v in x.items()}
 
+# %% ../../nbs/study/56_q7.ipynb #68006891
 def tuning(
     out: str | Path,
     scale: str | None = None,
@@ -506,6 +523,7 @@ def tested(
     if np.ptp(x) < 1e-12: return Test(float(x[0]), float(x[0]), float(x[0]), 1. if abs(x[0]) < 1e-12 else .5 ** (len(x) - 1), len(x), 'the same for every seed')
     return mean_difference(x, np.zeros(len(x)))._replace(method='t over seeds')
 
+# %% ../../nbs/study/56_q7.ipynb #697f610c
 def over_seeds(
     d: pd.DataFrame,  # columns seed, signal, regret, and those of `by`
     by: list[str],
@@ -540,6 +558,7 @@ def searches(
             rows.append(dict(where=cell['task'], seed=cell['seed'], by=by, trials=len(f), complete=len(done), pruned=int((f.state == 'pruned').sum()), optimism=float(OUTCOMES[by] * (done[by][at] - done[f'test_{by}'][at]))) | lost)
     return pd.DataFrame(rows)
 
+# %% ../../nbs/study/56_q7.ipynb #6319b8ae
 def small_sets(
     out: str | Path,
     scale: str | None = None,
@@ -547,6 +566,7 @@ def small_sets(
     "Every small data set of every finished cell."
     return pd.DataFrame([dict(seed=c['seed']) | json.loads(f.read_text()) for c, folder in finished(out, 'folds', scale) for f in sorted(folder.glob('set-*.json'))])
 
+# %% ../../nbs/study/56_q7.ipynb #bdb8aaa5
 def coverage(
     sets: pd.DataFrame, # from `small_sets`
 ) -> pd.DataFrame:      # a row a quantity: estimate, lo, hi, p, n
@@ -624,6 +644,7 @@ def records(
     judged = evidence(facts_, texts, shine, sets, scale)
     return frames | (dict(q7_verdicts=judge(judged)) if judged else {})
 
+# %% ../../nbs/study/56_q7.ipynb #91a72252
 def provenance(
     out: str | Path, # folder of `plcal run`
     scale: str,

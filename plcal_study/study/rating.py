@@ -30,6 +30,7 @@ document.querySelectorAll('fieldset').forEach(f=>{{const c=f.querySelector('inpu
 const a=document.createElement('a');a.href=URL.createObjectURL(new Blob([out],{{type:'text/csv'}}));a.download='marks-{sheet}-'+(r||'rater')+'.csv';a.click();}}</script></html>
 """
 
+# %% ../../nbs/study/39_rating.ipynb #b9610a65
 def _article(number: int, item: str, prompt: str, text: str) -> str:
     "One text with its questions."
     def marks(q): return ''.join(f'<label><input type="radio" name="{item}-{q}" value="{m}">{m}</label> ' for m in SCALE)
@@ -120,6 +121,7 @@ def _distance(n: np.ndarray, values: np.ndarray, level: str) -> np.ndarray: # n 
     cum = np.cumsum(n) - n / 2
     return (cum[:, None] - cum) ** 2
 
+# %% ../../nbs/study/39_rating.ipynb #9fb47c80
 def _alpha(x: np.ndarray, values: np.ndarray, level: str) -> float:
     "Alpha of marks (raters, items), NaN where one is missing."
     counts = np.stack([(x == v).sum(0) for v in values], 1).astype(float) # (items, values)
@@ -132,6 +134,7 @@ def _alpha(x: np.ndarray, values: np.ndarray, level: str) -> float:
     expected = (np.outer(seen, seen) - np.diag(seen)) / (seen.sum() - 1)
     return float(1 - (pairs * d).sum() / total) if (total := (expected * d).sum()) > 0 else np.nan
 
+# %% ../../nbs/study/39_rating.ipynb #885553c9
 def krippendorff_alpha(
     marks: np.ndarray,     # (raters, items) numbers, NaN where one is missing
     level: str = 'ordinal', # 'nominal', 'ordinal' or 'interval'

@@ -31,6 +31,7 @@ class Answers(NamedTuple):
     posterior: np.ndarray # the true P(correct | the whole text), in (0, 1)
     given: np.ndarray     # the true P(correct | the words seen), in (0, 1); the confidence of a calibrated reader
 
+# %% ../../nbs/study/45_readers.ipynb #0d2e0c7b
 @cache
 def world_of(
     dataset: str, # a key of WORLDS
@@ -51,6 +52,7 @@ def glance(
     common = str(world.words[world.topic < 0][0])
     return [' '.join(v if u < share else common for v, u in zip(words, rng.random(len(words)), strict=True)) for words in map(str.split, texts)]
 
+# %% ../../nbs/study/45_readers.ipynb #e76cb875
 def readings(
     n: int = 600,  # questions a data set
     seed: int = 0,
@@ -87,6 +89,7 @@ def true_auroc(
     pairs = right.sum() * wrong.sum() - (right * wrong).sum()
     return float(own / pairs)
 
+# %% ../../nbs/study/45_readers.ipynb #61e0fe20
 def truth(
     answers: dict[tuple[str, str, str], Answers], # from `readings`
 ) -> pd.DataFrame: # one row a (model, dataset, prompt)

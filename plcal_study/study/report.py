@@ -43,6 +43,7 @@ MEASURES: dict[str, tuple[str, str]] = dict(
     aurc=('AURC', 'mean risk over coverages; beside it a confidence that says nothing'),
     augrc=('AUGRC', 'errors answered as a share of all, over coverages'))
 
+# %% ../../nbs/study/59_report.ipynb #bae04a95
 def title(measure: str) -> str: # a key of `MEASURES`
     "The name of a measure in tables."
     return MEASURES[measure][0] if measure in MEASURES else measure
@@ -71,6 +72,7 @@ def _beside_chance(e: pd.Series) -> str:
     found = 'miscalibrated beyond chance' if e.p < .05 else 'so few clusters can show no more' if few else 'ECE by itself shows no miscalibration beyond chance'
     return f'ECE (15 bins) {say(e.estimate)}, where {beside} {say(e.null)} [{say(e.null_lo)}, {say(e.null_hi)}], p {p_say(e.p)}: {found}.'
 
+# %% ../../nbs/study/59_report.ipynb #91f5e598
 def in_brief(
     t: pd.DataFrame, # the numbers of a report
     model: str,      # name
@@ -88,6 +90,7 @@ def in_brief(
     said = 'better than chance' if auc.lo > .5 else 'worse than chance' if auc.hi < .5 else 'chance is not excluded'
     return [*out, f'A right answer is surer than a wrong one in {_share(auc)} of pairs (AUROC): {said}.', *_mended(t, model)]
 
+# %% ../../nbs/study/59_report.ipynb #d81d498b
 def _mended(t: pd.DataFrame, model: str) -> list[str]:
     "What a temperature does, if that is known."
     r = next((r for s in ('nll_change', 'nll_top_change') if (r := _row(t, 'repair', model, s, 'temperature')) is not None), None)
@@ -192,6 +195,7 @@ def _plain(html: str) -> str: # fit for an attribute
     "HTML of ours without its tags; what was escaped stays escaped."
     return re.sub('<[^>]*>', '', html)
 
+# %% ../../nbs/study/59_report.ipynb #809c8ba8
 def _named(measure: str) -> str:
     "A measure with the sentence on what it is."
     name, what = MEASURES.get(measure, (measure, ''))
@@ -219,6 +223,7 @@ def _summary(m: Model, t: pd.DataFrame) -> str:
     table = _table(['Measure', 'Estimate', '95% interval', 'Null', 'p'], rows, f'{escape(m.name)}: {len(m.p):,} questions')
     return f'<div class="two"><div>{drawn}<p class="note">{said}</p>{_details(numbers)}</div><div>{table}</div></div>'
 
+# %% ../../nbs/study/59_report.ipynb #6def40f3
 def _details(table: str) -> str: return f'<details><summary>Numbers of this figure</summary>{table}</details>'
 
 def _first(note: str) -> str: return note[:1].upper() + note[1:] if note else ''
@@ -239,6 +244,7 @@ def _at(s, coverage: float) -> str:
     i = int(np.searchsorted(s.answered, coverage * s.answered[-1] - 1e-9).clip(0, len(s.answered) - 1))
     return f'{s.right[i] / s.answered[i]:.1%} <small>[{s.lo[i]:.1%}, {s.hi[i]:.1%}], from {say(float(s.threshold[i]))}</small>'
 
+# %% ../../nbs/study/59_report.ipynb #c9f246a7
 def _json(data: Any) -> str:
     "JSON that no text can break out of."
     return json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c').replace('>', '\\u003e').replace('&', '\\u0026')
@@ -253,6 +259,7 @@ def _explorer(names: Sequence[str]) -> str:
             f'<div class="row">{which}<label for="penalty">A wrong answer costs <input type="number" id="penalty" min="0" max="100" step="0.5" value="1"> points</label></div><dl class="big">{said}</dl>'
             '<p class="note">A right answer earns 1 point, silence 0; points are given per hundred questions. A threshold chosen by looking at these very answers flatters itself: see the certified ones.</p></div>')
 
+# %% ../../nbs/study/59_report.ipynb #25820e3d
 def _promises(models: Sequence[Model], t: pd.DataFrame) -> str:
     "The certified thresholds."
     rows = []
@@ -279,6 +286,7 @@ def _differ(spread: pd.Series) -> str:
     if spread.estimate > 0: return f'That the true gaps differ is not shown {tested}; their standard deviation is estimated at {say(spread.estimate)}, which chance alone could give.'
     return f'The gaps differ by no more than chance explains {tested}.'
 
+# %% ../../nbs/study/59_report.ipynb #60d41a08
 def _groups(models: Sequence[Model], t: pd.DataFrame) -> str:
     "Each subject by itself, where there are subjects."
     out = []
@@ -333,6 +341,7 @@ def _position(models: Sequence[Model], t: pd.DataFrame) -> str:
         out.append(_table(['Place', 'Chosen', 'Right', 'Difference [95%]', 'Holm p'], rows, f'{escape(m.name)}: places of the answer, {int(own.n.iloc[0]):,} questions'))
     return ''.join(out) + ('<p class="note">Paired by question, Holm’s p over places. A difference is a bias of place only if right answers were placed at random.</p>' if out else '')
 
+# %% ../../nbs/study/59_report.ipynb #411ece83
 def _comparison(models: Sequence[Model], t: pd.DataFrame, warnings: Sequence[str]) -> str:
     "The other models less the first."
     out = []
@@ -363,6 +372,7 @@ def _intervals_of(m: Model) -> str:
 def _smooth_of(m: Model) -> str:
     return f'with {m.made["smece"]:,} draws of its null' if m.codes is None else 'without a null, as questions come in clusters'
 
+# %% ../../nbs/study/59_report.ipynb #aa0578ea
 def _boot_of(m: Model) -> str:
     return '1,000 draws' + (f', of {m.made["groups"]}' if m.made['groups'] else '')
 
@@ -385,6 +395,7 @@ def methods(
             f'Reliability curves, consistency bands and the parts MCB, DSC and UNC of the top-label Brier score are CORP (Dimitriadis et al. 2021), with {each(_corp_of)}. Intervals are {each(_intervals_of)}. AUROC, AURC and AUGRC count ties half; the top-label log score clips confidences to [1e-7, 1 − 1e-7]. Temperature (Guo et al. 2017) and isotonic regression were fitted and judged by {each(_folds_of)}. '
             f'Certified thresholds are those of Learn-then-Test with a fixed sequence (Angelopoulos et al. 2021), delta = {DELTA:g}.{paired} All random draws have the seed {each(lambda m: str(m.seed))}.')
 
+# %% ../../nbs/study/59_report.ipynb #b125b06c
 def _taken(m: Model) -> str:
     "What the reader of a log took for what."
     read = m.p.meta.get('read')
@@ -443,6 +454,7 @@ def _finite(x: Any) -> Any:
     if isinstance(x, (list, tuple)): return [_finite(v) for v in x]
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
+# %% ../../nbs/study/59_report.ipynb #2860ed73
 @dataclass(frozen=True, eq=False)
 class Report:
     "What can be said of some answers, as a table and as a page."
@@ -486,6 +498,7 @@ def _names(ps: Sequence[Predictions], names: Sequence[str] | None) -> list[str]:
     if len(set(out)) < len(out): out = [f'{n}, {p.meta["task"]}' if p.meta.get('task') else n for n, p in zip(out, ps, strict=True)]
     return [n if out.count(n) == 1 else f'{n} ({out[:i + 1].count(n)})' for i, n in enumerate(out)]
 
+# %% ../../nbs/study/59_report.ipynb #807186b2
 def report(
     *predictions: Predictions | str | Path, # one model each, the first being the reference of comparisons; or files that `read_answers` reads
     out: str | Path | None = None,          # .html, .json or .csv to write; None: nothing is written

@@ -25,6 +25,7 @@ def say(
     x = 0. if abs(x) < .5 * 10**-digits else x # no −0.000
     return f'{x:{"+" if sign else ""}.{digits}f}'.replace('-', '−')
 
+# %% ../../nbs/study/58_report_figures.ipynb #25666c1c
 def p_say(
     p: float | None, # in [0, 1], or none
 ) -> str:
@@ -78,6 +79,7 @@ def _histogram(hist: Sequence[np.ndarray], X, top: float, height: float) -> list
         if w: out.append(f'<rect class="wrong" x="{a:.1f}" y="{top + height - hr - hw:.1f}" width="{wide:.1f}" height="{hw:.1f}"/>')
     return [*out, f'<path class="axis" d="M{LEFT} {top + height:.1f}H{RIGHT}"/>']
 
+# %% ../../nbs/study/58_report_figures.ipynb #75f20f87
 def reliability_figure(
     c: Corp,                          # from `corp_null`
     hist: Sequence[np.ndarray] | None, # right and wrong answers in 20 equal bins; None: no histogram
@@ -107,6 +109,7 @@ def _nice(top: float) -> list[float]:
     step = next(s for s in (.01, .02, .05, .1, .2) if top / s <= 5 or s == .2)
     return [i * step for i in range(min(round(1 / step), math.ceil(top / step - 1e-9) or 1) + 1)]
 
+# %% ../../nbs/study/58_report_figures.ipynb #7ee9cf72
 def risk_figure(
     sweeps: Sequence[tuple[str, Sweep]], # name and thresholds of each model
 ) -> str:                                # HTML

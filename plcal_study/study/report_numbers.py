@@ -28,6 +28,7 @@ __all__ = ['COLUMNS', 'GROUPS', 'RISKS', 'DELTA', 'STEPS', 'Model', 'as_model', 
 # %% ../../nbs/study/57_report_numbers.ipynb #4b7a3cb3
 COLUMNS = ('section', 'model', 'measure', 'group', 'estimate', 'lo', 'hi', 'null', 'null_lo', 'null_hi', 'p', 'p_holm', 'n', 'resampled', 'method', 'note')
 
+# %% ../../nbs/study/57_report_numbers.ipynb #ad311de4
 @dataclass(frozen=True, eq=False)
 class Model:
     "One model's answers, and what was found."
@@ -51,6 +52,7 @@ class Model:
         "What the null of ECE draws anew, in words."
         return 'grades' if self.codes is None else f'signs of {self.units}'
 
+# %% ../../nbs/study/57_report_numbers.ipynb #8b40f598
 def as_model(
     p: Predictions,
     name: str,      # shown in the report
@@ -81,6 +83,7 @@ def _mean(x: np.ndarray, codes: np.ndarray | None, least: float = -math.inf, mos
         return dict(estimate=float(x.mean()), note='one question only, so there is no interval' if len(x) < 2 else 'the same for every question, so there is no interval')
     return dict(estimate=t.estimate, lo=max(t.lo, least), hi=min(t.hi, most), method=t.method)
 
+# %% ../../nbs/study/57_report_numbers.ipynb #9a67e429
 def _share(a: float, var: float, k: int) -> tuple[float, float, str]: # lower and upper end in [0, 1], method
     "Interval of an accuracy by k clusters: t on the logit scale, or Wilson's of k answers where no cluster differs."
     if k < 2 or not 0 < a < 1 or not var > 1e-24: return *map(float, wilson(a * k, k)), f'Wilson, of {k} clusters' # type: ignore[return-value]
@@ -128,6 +131,7 @@ def _places(x: np.ndarray, points: int = 240) -> np.ndarray: # row numbers, asce
     half = np.linspace(0, len(x) - 1, points // 2).astype(int)
     return np.unique(np.r_[half, np.searchsorted(x, np.linspace(x[0], x[-1], points // 2)).clip(0, len(x) - 1)])
 
+# %% ../../nbs/study/57_report_numbers.ipynb #994e818a
 def corp_null(
     conf: np.ndarray,    # (n,) in [0, 1]
     correct: np.ndarray, # (n,) bool
@@ -159,6 +163,7 @@ def _ece(m: Model, p: Predictions, work: float = 1e8) -> dict:
     found = _by_null(ece(p.conf, p.correct), null.draws, 'plug-in')
     return found if m.codes is None else found | dict(method=f'plug-in; null of {len(null.draws)} random signs of {m.units}')
 
+# %% ../../nbs/study/57_report_numbers.ipynb #38827f8e
 def _losses(p: Predictions) -> dict[str, np.ndarray]: # (n,) each
     "Proper scores, question by question."
     out = dict(brier_top=(p.conf - p.correct)**2, nll_top=_nll_top_rows(p.conf, p.correct))
@@ -199,6 +204,7 @@ def _proper(name: str, losses: dict[str, np.ndarray], codes: np.ndarray | None) 
     if not np.isfinite(losses[name]).all(): raise ValueError('infinite: an option scored as impossible was the right one')
     return _mean(losses[name], codes, 0., 2. if name == 'brier' else 1. if name == 'brier_top' else math.inf)
 
+# %% ../../nbs/study/57_report_numbers.ipynb #a9dbb0b5
 def summary(
     m: Model,      # gets the lines, and the curve of reliability
 ) -> None:
@@ -245,6 +251,7 @@ def _certified(m: Model, risk: float, least: float, grid_rows: np.ndarray, test:
     lo, hi = wilson(c.wrong, c.answered)
     return dict(estimate=c.threshold, coverage=c.answered / len(test), risk=c.wrong / c.answered, lo=float(lo), hi=float(hi), answered=c.answered, p=c.p, n=len(test))
 
+# %% ../../nbs/study/57_report_numbers.ipynb #b81fda05
 def _promise(m: Model, risk: float, grid_rows: np.ndarray, test: np.ndarray) -> list[dict]:
     "The lines of one target."
     how: dict[str, Any] = dict(group=f'{risk:.0%}', resampled='questions', method=f'Learn-then-Test, fixed sequence, delta {DELTA:g}')
@@ -255,6 +262,7 @@ def _promise(m: Model, risk: float, grid_rows: np.ndarray, test: np.ndarray) -> 
             _line('abstention', m, 'certified_coverage', float, c['coverage'], **how),
             _line('abstention', m, 'certified_risk', dict, dict(estimate=c['risk'], lo=c['lo'], hi=c['hi']), null=risk, **how)]
 
+# %% ../../nbs/study/57_report_numbers.ipynb #5b4c95ea
 def abstention(
     m: Model,      # gets the lines, and the curve of risk
 ) -> None:
@@ -272,6 +280,7 @@ class Sweep(NamedTuple):
     lo: np.ndarray        # (m,) lower end of the accuracy among the answered
     hi: np.ndarray        # (m,)
 
+# %% ../../nbs/study/57_report_numbers.ipynb #86c206af
 def _sweep(m: Model, points: int = 201) -> Sweep:
     "Every threshold, thinned evenly in coverage; ends are kept."
     c, n = risk_coverage(m.p.conf, m.p.correct), len(m.p)
@@ -282,6 +291,7 @@ def _sweep(m: Model, points: int = 201) -> Sweep:
     if m.codes is not None: lo, hi = _clustered(m, m.codes, c.threshold[at], right / answered)
     return Sweep(c.threshold[at], answered, right, lo, hi)
 
+# %% ../../nbs/study/57_report_numbers.ipynb #55e66b02
 def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Intervals of accuracies among the answered, by the clusters that answer."
     lo, hi, k = np.empty(len(acc)), np.empty(len(acc)), len(m.clusters)
@@ -311,6 +321,7 @@ def _gap(conf: np.ndarray, hit: np.ndarray) -> dict:
     t = mean_difference(conf, hit.astype(float))
     return t._asdict() | dict(lo=max(t.lo, -1.), hi=min(t.hi, 1.))
 
+# %% ../../nbs/study/57_report_numbers.ipynb #7dabaf4c
 def _group(m: Model, name: str, rows: np.ndarray) -> list[dict]:
     "Lines of one group."
     conf, hit = m.p.conf[rows], m.p.correct[rows]
@@ -355,6 +366,7 @@ def _repaired(m: Model, name: str, before: dict[str, np.ndarray], q: Predictions
              line('auroc', auroc_interval, q.conf, q.correct, m.codes, null=.5)]
     return lines + [line(s, _proper, s, after, m.codes) for s in shared], [line(f'{s}_change', mean_difference, after[s], before[s], m.codes, null=0.) for s in shared]
 
+# %% ../../nbs/study/57_report_numbers.ipynb #0870eec1
 def repair(
     m: Model,      # gets the lines, and the curves of the repaired confidences
 ) -> None:
@@ -376,6 +388,7 @@ def repair(
     m.lines.extend(tests)
     m.lines.append(_line('repair', m, 'temperature', _fitted, slim, null=1., method='least NLL on all answers'))
 
+# %% ../../nbs/study/57_report_numbers.ipynb #f41a5420
 def _fitted(p: Predictions) -> dict:
     "The temperature of all answers: a description, not a repair that was judged."
     t = fit_temperature(replace(p, meta=dict(split='val')))
@@ -412,6 +425,7 @@ def _paired(a: Model, b: Model) -> tuple[Predictions, Predictions, int]: # the c
     one, two = (select(m.p, np.isin(m.p.uid, common)) for m in (a, b))
     return *pair(one, two), len(a.p) + len(b.p) - 2 * len(common)
 
+# %% ../../nbs/study/57_report_numbers.ipynb #c9585c11
 def _differences(a: Predictions, b: Predictions, codes: np.ndarray | None) -> dict[str, Callable[[], Any]]:
     "What is tested: b less a."
     x, y = _losses(a), _losses(b)
@@ -425,6 +439,7 @@ def _shared(one: Predictions, two: Predictions) -> tuple[np.ndarray | None, bool
     known = [codes for p in (one, two) if p.cluster is not None and (codes := pd.factorize(p.cluster)[0]).max() > 0]
     return (known[0] if known else None), len(known) > 1 and not np.array_equal(*known)
 
+# %% ../../nbs/study/57_report_numbers.ipynb #7b6a2639
 def _versus(a: Model, b: Model, one: Predictions, two: Predictions, codes: np.ndarray | None) -> list[dict]:
     "The lines of b against a, on their common questions."
     how: dict[str, Any] = dict(group=a.name, n=len(one), resampled=f'{len(one):,} questions' if codes is None else f'{codes.max() + 1:,} clusters')
@@ -479,6 +494,7 @@ def _options(p: Predictions) -> list[str]:
         out.append(f'On average {off.mean():.1%} of the probability lay outside the options (above a tenth for {(off > .1).mean():.1%} of the questions). The softmax over the options hides it: such a model may not have understood what it was asked for.')
     return out
 
+# %% ../../nbs/study/57_report_numbers.ipynb #3f8c2d91
 def _few(m: Model) -> list[str]:
     "Too few questions, errors, right answers or clusters."
     out, n, wrong = [], len(m.p), int((~m.p.correct).sum())

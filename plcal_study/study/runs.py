@@ -24,6 +24,7 @@ __all__ = ['SCALES', 'FORMAT', 'Run', 'differs', 'run_id', 'settings', 'plan', '
 # %% ../../nbs/study/40_runs.ipynb #9f82e9d0
 SCALES = ('smoke', 'laptop', 'colab', 'paper') # from seconds on two cores to the grids of the sources
 
+# %% ../../nbs/study/40_runs.ipynb #5f77c917
 @dataclass(frozen=True)
 class Run:
     "All that decides one cell of a grid; raises `ValueError` that names a field which is not what it should be."
@@ -70,6 +71,7 @@ def differs(
     "What is not at its default."
     return {f.name: value for f in fields(run) if (value := getattr(run, f.name)) != f.default or f.default is MISSING}
 
+# %% ../../nbs/study/40_runs.ipynb #38ee1f24
 def run_id(
     run: Run,
 ) -> str: # 12 hex digits
@@ -87,6 +89,7 @@ def settings(
     "What differs from the defaults, apart from question, part, task, model and scale, in words."
     return ', '.join(f'{k}={v}' for k, v in differs(run).items() if k not in ('question', 'part', 'task', 'model', 'scale'))
 
+# %% ../../nbs/study/40_runs.ipynb #b2d7c292
 def plan(
     runs: Sequence[Run],                # a grid
     cost: Callable[[Run], float] = _one, # estimated seconds of a cell
@@ -102,6 +105,7 @@ def plan(
         seen[row['id']] = i
     return pd.DataFrame(rows)
 
+# %% ../../nbs/study/40_runs.ipynb #2b81dbda
 def _in_turn(cells: pd.DataFrame) -> pd.DataFrame: # of `plan`
     "Cells in the order in which they are given out: the longest first, equal ones as they are listed."
     return cells.sort_values('seconds', ascending=False, kind='stable')
@@ -119,6 +123,7 @@ def _gpus() -> list[str]:
     if said is not None: return [g for g in re.split(r'(?:^|,)\s*-', said)[0].split(',') if g.strip()]
     return [str(i) for i, _ in enumerate(Path('/proc/driver/nvidia/gpus').glob('*'))]
 
+# %% ../../nbs/study/40_runs.ipynb #0e7a18aa
 def wall(
     seconds: Sequence[float], # of each cell
     workers: int,             # cells at a time
@@ -146,6 +151,7 @@ def _read_json(path: Path, cure: str = _AWAY) -> dict:
     "What `_write_json` wrote; a `ValueError` says what is wrong with it and what to do."
     return _parsed(path.read_bytes(), path, cure)
 
+# %% ../../nbs/study/40_runs.ipynb #bc8c7e6a
 def _parsed(text: bytes, path: str | Path, cure: str) -> dict:
     "The same, of bytes that lie anywhere."
     try: said = from_json(text)
@@ -163,6 +169,7 @@ def _seconds(said: dict, path: str | Path) -> float:
     if isinstance(s, (int, float)) and not isinstance(s, bool) and 0 <= s < 1e12: return float(s)
     raise _Damaged(f"{path} must tell seconds as a number from 0, got {str(s)[:40]!r}; {_AWAY}")
 
+# %% ../../nbs/study/40_runs.ipynb #e4875217
 def _spec(said: dict, path: str | Path) -> Run:
     "The run of a file; fields it lacks are at their default, as they were when it was written."
     known = {f.name for f in fields(Run)}
@@ -185,6 +192,7 @@ def _files(folder: Path) -> dict[str, list]: # name -> [bytes, hash]
 
 _NOTES = ('.seconds', '.worker', '.begun.json') # of the runner, in a cell that is not finished
 
+# %% ../../nbs/study/40_runs.ipynb #6b2a9793
 def _check(folder: Path, files: dict[str, list], deep: bool) -> None:
     "A `_Damaged` if a file is not what it was when the cell was finished."
     if not isinstance(files, dict) or not all(isinstance(f, list) and list(map(type, f)) == [int, str] for f in files.values()): raise _Damaged(f"{folder / 'run.json'} has no key 'files' that tells size and hash of each; {_AWAY}")
@@ -211,6 +219,7 @@ def read_cell(
     _check(folder, said.get('files', {}), deep)
     return run, _seconds(said, path)
 
+# %% ../../nbs/study/40_runs.ipynb #14df23ad
 def read_run(
     out: str | Path, # as given to `run_grid`
     run: Run,
@@ -235,6 +244,7 @@ def finished(
         if run.question == question and scale in (None, run.scale) and part in (None, run.part):
             yield asdict(run) | said_of(folder) | dict(id=folder.name, seconds=seconds), folder
 
+# %% ../../nbs/study/40_runs.ipynb #2f2ef002
 def said_of(
     folder: str | Path, # runs/<id>
 ) -> dict[str, Any]:
@@ -247,6 +257,7 @@ def said_of(
     if not isinstance(said, dict): raise _Damaged(f"{path} must hold what a cell says by name, got {type(said).__name__}; {_AWAY}")
     return said
 
+# %% ../../nbs/study/40_runs.ipynb #dcc841c0
 def made_from(
     cells: Sequence[dict], # coordinates of `finished`, with 'versions'
     planned: int,          # cells of the grid
@@ -269,6 +280,7 @@ def _born(pid: int) -> str:
     "When a process began, where the system says so: a number that is used again is another process."
     return (_told(f'/proc/{pid}/stat').rpartition(')')[2].split() + [''] * 20)[19]
 
+# %% ../../nbs/study/40_runs.ipynb #e99991a4
 @lru_cache
 def _here() -> dict[str, str]:
     "This machine: its name, its number, when it was started, and the space in which its processes are counted."
@@ -280,6 +292,7 @@ def _me() -> str:
     "What this process signs a lock with."
     return json.dumps(dict(pid=os.getpid(), born=_born(os.getpid())) | _here())
 
+# %% ../../nbs/study/40_runs.ipynb #663a5126
 def _lives(pid: int, born: str) -> bool:
     "Is this process of this machine still there?"
     try: os.kill(pid, 0)
@@ -300,6 +313,7 @@ def _worker(note: Path) -> int | None:
     except OSError: return None
     return signed[0] if signed and signed[2] == _here() and _lives(*signed[:2]) else None
 
+# %% ../../nbs/study/40_runs.ipynb #6bb07542
 def _holder(text: str) -> bool | None:
     "Does who signed a lock live? None: that cannot be asked from here."
     if (signed := _signed(text)) is None: return None
@@ -322,6 +336,7 @@ def _end_orphan(note: Path) -> bool:
     with suppress(OSError, AttributeError): os.killpg(pid, signal.SIGKILL)
     return True
 
+# %% ../../nbs/study/40_runs.ipynb #eca1de0a
 def _turn(lock: Path) -> int: # from 1
     "How many have had a cell, each on a folder of its own: one more than was set aside."
     n = 1
@@ -332,6 +347,7 @@ def _partial(lock: Path) -> Path:
     "Where an unfinished cell lies: `.<id>.partial`, and after a runner of another machine `.<id>.partial-2`, …"
     return lock.with_suffix('.partial' if (n := _turn(lock)) == 1 else f'.partial-{n}')
 
+# %% ../../nbs/study/40_runs.ipynb #b3339536
 def _stale(lock: Path, watch: _Watch) -> bool:
     "May this lock be taken over? See the rule above."
     if (seen := _look(lock)) is None: return True
@@ -353,6 +369,7 @@ def _guard(folder: Path) -> Iterator[bool]: # are we alone?
             alone = True
         yield alone
 
+# %% ../../nbs/study/40_runs.ipynb #73f22248
 def _sign(lock: Path) -> bool:
     "Make a lock that is not there; False when it is there."
     try: f = open(lock, 'x')
@@ -381,6 +398,7 @@ def _begin(lock: Path) -> Path: # the folder
 
 _OLD = r'\.(aside|copy|partial)(-\d+)?' # what is left of a cell that is finished
 
+# %% ../../nbs/study/40_runs.ipynb #4b3a9a0c
 def _clear(lock: Path) -> None:
     "Remove what was set aside of a finished cell, and what workers that had lost it have made since."
     if _turn(lock) == 1: return
@@ -405,6 +423,7 @@ def _claim(lock: Path, watch: _Watch) -> bool:
             aside.unlink()
         return _sign(lock)
 
+# %% ../../nbs/study/40_runs.ipynb #552a3802
 def _mine(lock: Path) -> bool: return (_look(lock) or ('',))[0] == _me()
 
 def _free(lock: Path) -> None:
@@ -427,6 +446,7 @@ def _again(do: Callable[[], object], every: float) -> Iterator[None]:
         end.set()
         thread.join(2)
 
+# %% ../../nbs/study/40_runs.ipynb #5613e283
 @contextmanager
 def _beating(lock: Path) -> Iterator[None]:
     "Within, a lock that is ours shows a sign of life again and again; at the end it is given back."
@@ -460,6 +480,7 @@ def _loaded(work: bytes) -> tuple[Callable, dict[str, Any]]: # what fills a cell
         with suppress(PackageNotFoundError): versions[name] = version(name)
     return do, dict(format=FORMAT, plcal_study=plcal_study.__version__, code=code, **versions)
 
+# %% ../../nbs/study/40_runs.ipynb #94305b3f
 def _go_on(folder: Path, made: dict[str, Any]) -> None:
     "Note by what a cell is begun; a `ValueError` if it was begun by something else, whose half of the work cannot be gone on with."
     note = folder / '.begun.json'
@@ -473,6 +494,7 @@ def _go_on(folder: Path, made: dict[str, Any]) -> None:
     (new := folder / '.begun.json.halfdone').write_text(json.dumps(made)) # a name that is swept
     os.replace(new, note)
 
+# %% ../../nbs/study/40_runs.ipynb #ce679b61
 def _sweep(folder: Path) -> None:
     "Remove what was being written when a process died: temporary files and folders, which nobody knows any more."
     for p in folder.rglob('.*'):
@@ -495,11 +517,13 @@ def _fill(work: bytes, spec: dict, folder: str) -> tuple:
     except BaseException as e: return 'failed', type(e).__name__, str(e), ''.join(traceback.format_exception(e)[-12:])
     finally: _print_to(os.devnull)
 
+# %% ../../nbs/study/40_runs.ipynb #9d0bccae
 def _print_to(path: str | Path) -> None:
     "All that this process and its libraries print is added to a file."
     to = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(to, 1); os.dup2(to, 2); os.close(to)
 
+# %% ../../nbs/study/40_runs.ipynb #44948021
 def _serve() -> None:
     "The life of a worker: cells come in by stdin, answers go out by stdout; when the runner is gone, it goes too."
     answers, cells = os.fdopen(os.dup(1), 'wb'), queue.SimpleQueue[Any]()
@@ -603,6 +627,7 @@ class Summary:
     def __str__(self) -> str:
         return f'{len(self.done)} cells done now, {len(self.skipped)} done before, {len(self.failed)} failed' + (f', {len(self.quarantined)} damaged and moved aside' if self.quarantined else '') + f', in {clock(self.seconds)}'
 
+# %% ../../nbs/study/40_runs.ipynb #fd9b38aa
 def clock(
     seconds: float, # from 0
 ) -> str:
@@ -666,6 +691,7 @@ def _finish(grid: _Grid, i: str, run: Run, seconds: float, made: dict[str, Any])
     _write_json(partial / 'run.json', id=i, run=asdict(run), seconds=round(seconds, 3), made=made, files=_files(partial))
     _name(grid, i, seconds)
 
+# %% ../../nbs/study/40_runs.ipynb #c2d43902
 def _name(grid: _Grid, i: str, seconds: float) -> None:
     "Give a cell its name, which says that it is finished."
     with grid.naming, _guard(grid.folder): # nobody takes our lock over in this moment
@@ -678,6 +704,7 @@ def _name(grid: _Grid, i: str, seconds: float) -> None:
         grid.done[i] = seconds
         _clear(grid.lock(i))
 
+# %% ../../nbs/study/40_runs.ipynb #54f07f8d
 def _whole(partial: Path, i: str) -> float | None: # seconds, or None if it is not whole
     "A cell that was whole when its runner died, and lacks nothing but its name."
     if not (path := partial / 'run.json').exists(): return None
@@ -711,6 +738,7 @@ def _cell(grid: _Grid, k: int, i: str, run: Run) -> None:
     if grid.ended.is_set() or i in grid.lost: return # it was ended by us
     _fail(grid, i, run, before + time.monotonic() - began, *what)
 
+# %% ../../nbs/study/40_runs.ipynb #7e1499cf
 def _fail(grid: _Grid, i: str, run: Run, seconds: float, error: str, message: str, tail: str) -> None:
     "Say what went wrong with a cell; what it wrote stays."
     _keep(partial := grid.partial(i), seconds)
@@ -730,6 +758,7 @@ def _give_back(grid: _Grid, i: str, run: Run) -> None:
         grid.lost.discard(i)
         grid.left[i] = run
 
+# %% ../../nbs/study/40_runs.ipynb #275a4b5c
 def _drive(grid: _Grid, k: int) -> None:
     "One thread: cell after cell through worker `k`."
     try:
@@ -761,6 +790,7 @@ def _line(grid: _Grid, workers: int) -> str:
     bad = f', {len(grid.failed)} failed' if grid.failed else ''
     return f'{done}/{n} cells done{bad}, {len(grid.running)} running, about {clock(_left(grid, workers))} left'
 
+# %% ../../nbs/study/40_runs.ipynb #7bda751d
 class _Line:
     "One line on stderr that is written over; where stderr is no terminal, now and then a plain one."
     def __init__(self, on: bool): self.on, self.tty, self.last, self.at = on, sys.stderr.isatty(), '', 0.
@@ -793,6 +823,7 @@ def _live(grid: _Grid) -> None:
             for w in list(grid.workers.values()):
                 if w.at == i: w.signal(getattr(signal, 'SIGKILL', signal.SIGTERM))
 
+# %% ../../nbs/study/40_runs.ipynb #f1d1af82
 def _watch(grid: _Grid, threads: list[threading.Thread], progress: bool) -> None:
     "Until all is done: the progress line; it may wait for a terminal, and nobody waits for it."
     line = _Line(progress)
@@ -808,6 +839,7 @@ def _bury(grid: _Grid) -> None:
     "An eye on workers that are gone: what they started goes too, so that their pipes close."
     for w in list(grid.workers.values()): w.gone()
 
+# %% ../../nbs/study/40_runs.ipynb #e73e868f
 def _release(grid: _Grid, threads: list[threading.Thread]) -> None:
     "End: workers first, then the threads that drive them; what is unfinished stays, for the next time."
     grid.ended.set()
@@ -870,6 +902,7 @@ def _settle(grid: _Grid, runs: Sequence[Run]) -> None:
         (grid.folder / f'{i}.failed.json').unlink(missing_ok=True)
         if grid.lock(i).exists() and _claim(grid.lock(i), grid.watch): _free(grid.lock(i))
 
+# %% ../../nbs/study/40_runs.ipynb #cf62da38
 def _quarantine(grid: _Grid, i: str) -> None:
     "Move a damaged cell aside, under a name that says so, and tell; unless another runner has done so."
     with _guard(grid.folder):
@@ -886,6 +919,7 @@ def _quarantine(grid: _Grid, i: str) -> None:
 
 _CURES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 'make room on the disk') | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), 'make the folder writable, or give another --out')
 
+# %% ../../nbs/study/40_runs.ipynb #70d6698a
 def _with_cure(e: BaseException) -> BaseException:
     "A fault of the disk, with a word on what to do."
     if not isinstance(e, OSError) or e.errno not in _CURES: return e
@@ -905,6 +939,7 @@ def _listed(said: dict, path: str | Path) -> list[Run]:
     if not isinstance(runs := said.get('runs'), list): raise _Damaged(f"{path} has no key 'runs' that lists the cells; {_AGAIN}")
     return [_spec(dict(said, run=s), path) for s in runs]
 
+# %% ../../nbs/study/40_runs.ipynb #27b95dd3
 def _note(runs: Sequence[Run], folder: Path) -> None:
     "Keep the list of cells, by question and scale, so that `status` knows what waits; parts that are not in `runs` stay as they were."
     for question, scale in sorted({(r.question, r.scale) for r in runs}):
@@ -930,6 +965,7 @@ def status(
                          settings=run and settings(run), state=state, seconds=seconds, error=error))
     return pd.DataFrame(rows, columns=['id', 'question', 'scale', 'part', 'task', 'model', 'settings', 'state', 'seconds', 'error'])
 
+# %% ../../nbs/study/40_runs.ipynb #aed171e8
 def _aside(folder: Path, i: str) -> list[str]:
     "What was moved aside of a cell, and why."
     found = []
@@ -939,6 +975,7 @@ def _aside(folder: Path, i: str) -> list[str]:
         found.append(f'moved aside as {p.name}: {why}')
     return found
 
+# %% ../../nbs/study/40_runs.ipynb #870cfe91
 def _state(folder: Path, i: str) -> tuple[Run | None, str, float, str]:
     "Run if it is known, state, seconds and error of one cell."
     partial, failed = _partial(folder / f'.{i}.lock'), folder / f'{i}.failed.json'

@@ -24,6 +24,7 @@ def shard_of(
     if not m or not 1 <= int(m[1]) <= int(m[2]): raise ValueError(f"shard must be i/n with i from 1 to n, e.g. 3/16, got {text!r}")
     return int(m[1]), int(m[2])
 
+# %% ../../nbs/study/40a_shards.ipynb #d16b4b7c
 def shard(
     runs: Sequence[Run],                 # the whole grid
     i: int,                              # which share, from 1
@@ -35,6 +36,7 @@ def shard(
     share = _division([(run_id(r), float(cost(r))) for r in runs], n)
     return [r for r in runs if share[run_id(r)] == i]
 
+# %% ../../nbs/study/40a_shards.ipynb #c258bcdf
 def _division(cells: Sequence[tuple[str, float]], n: int) -> dict[str, int]: # (id, seconds) -> share of each, from 1
     "Dearest first, each to the share that has the least to do."
     loads, share = [(0., k) for k in range(1, n + 1)], {}
@@ -60,6 +62,7 @@ class Gathered(NamedTuple):
     there: tuple[str, ...]  # that were there already, and are the same
     refused: dict[str, str] # place -> why: damaged, or another result than the one that is there
 
+# %% ../../nbs/study/40a_shards.ipynb #bde88297
 @contextmanager
 def _on_the_way(folder: Path) -> Iterator[Path]:
     "A folder for cells that are being copied, with a lock as a cell has it; those whose gatherer was killed are removed."
@@ -83,6 +86,7 @@ def _copy_in(fs, place: str, folder: Path) -> None:
         (to := inside(folder, name)).parent.mkdir(parents=True, exist_ok=True)
         fs.get_file(f'{place}/{name}', str(to))
 
+# %% ../../nbs/study/40a_shards.ipynb #81de79a1
 def _bring(fs, place: str, folder: Path, i: str, tmp: Path) -> str: # 'came', 'there', or why not
     "One finished cell, by way of `tmp`."
     shutil.rmtree(tmp / i, ignore_errors=True) # the same cell of another source
@@ -116,6 +120,7 @@ def gather(
     by = {what: tuple(p.rstrip('/').rsplit('/', 1)[1] for p, w in found.items() if w == what) for what in ('came', 'there')}
     return Gathered(by['came'], by['there'], {p: w for p, w in found.items() if w not in by})
 
+# %% ../../nbs/study/40a_shards.ipynb #8b4a780f
 def _note_all(lists: Sequence[tuple[str, bytes]], folder: Path) -> None:
     "Join lists of cells to those that are known."
     with _guard(folder): # what is read is what is written over

@@ -29,6 +29,7 @@ def _flat(what: Mapping, above: str = '') -> dict[str, float]: # 'a/b' → numbe
         elif isinstance(v, (bool, int, float)) and math.isfinite(v): out[name] = float(v)
     return out
 
+# %% ../../nbs/study/58_tracking.ipynb #904da674
 def _measured(path: Path) -> tuple[int | None, dict[str, float]]: # step and numbers; none of a file that holds no predictions
     from plcal_study.measure.metrics import auroc, brier_top, ece
     from plcal_study.measure.predictions import load
@@ -38,6 +39,7 @@ def _measured(path: Path) -> tuple[int | None, dict[str, float]]: # step and num
     if 0 < p.correct.sum() < len(p): numbers['auroc'] = auroc(p.conf, p.correct)
     return p.meta.get('step') if isinstance(p.meta.get('step'), int) else None, {k: float(v) for k, v in numbers.items()}
 
+# %% ../../nbs/study/58_tracking.ipynb #4265d5f3
 def numbers_of(
     folder: str | Path, # of a finished cell
 ) -> Rows:
@@ -67,6 +69,7 @@ def _trackio(project: str) -> Send:
         trackio.finish()
     return send
 
+# %% ../../nbs/study/58_tracking.ipynb #a1bf92a0
 def _wandb(project: str) -> Send:
     import wandb
     if wandb.setup().settings.mode in ('online', 'shared') and not wandb.login(prompt=False): raise ValueError('it has no key: run `wandb login`, or set WANDB_MODE=offline')
@@ -76,6 +79,7 @@ def _wandb(project: str) -> Send:
         run.finish()
     return send
 
+# %% ../../nbs/study/58_tracking.ipynb #11a1c7b3
 def _mlflow(project: str) -> Send:
     import mlflow
     from mlflow.entities import Metric, Param

@@ -40,6 +40,7 @@ def world_of(
     if name == 'world-pairs': return testbed.pair_world(bayes_accuracy=.85, seed=2)
     raise ValueError(f"the world must be one of {', '.join(WORLDS)}, got {name!r}")
 
+# %% ../../nbs/study/48_trials.ipynb #1019d07e
 def shifts_of(
     name: str, # one of `WORLDS`
 ) -> dict[str, Any]: # set -> world
@@ -64,6 +65,7 @@ def _sets(run: Run, drawn: Callable[[Examples, int], Examples]) -> dict[str, Exa
     other = Examples(np.array([f'encyclopedia-{i}' for i in range(len(sentences))]), np.array(sentences, object), None)
     return found | {'random words': drawn(tasks.random_words(hub, 0, N_TEST[run.scale], 'dynasent' if not hub else name)['test'], N_TEST[run.scale]), 'encyclopedia': drawn(other, N_TEST[run.scale])}
 
+# %% ../../nbs/study/48_trials.ipynb #835295b4
 def suite_of(
     run: Run,
 ) -> Task: # splits train, val, top, test, and a set each
@@ -77,6 +79,7 @@ def suite_of(
     splits = dict(train=examples.sample(t['train'], run.n_train or len(t['train']), 0), val=examples.sample(t['val'], run.n_val + n_top, 0), test=examples.sample(t['test'], n_test, 0))
     return replace(t, splits=_with_top(splits, run.n_val, n_top) | _sets(run, lambda e, n: examples.sample(e, n, 0)))
 
+# %% ../../nbs/study/48_trials.ipynb #3c4a5def
 def _with_top(splits: Mapping[str, Examples], n_val: int, n_top: int) -> dict[str, Examples]:
     "The validation split in two: what calibrators are fitted on, and what is put on top of them."
     if len(splits['val']) < n_val + n_top: raise ValueError(f"the val split must have {n_val} + {n_top} examples, and has {len(splits['val'])}; ask for fewer")
@@ -94,6 +97,7 @@ PARTS = dict(methods=ALL, members=('vanilla',), emergent=('vanilla', *LEARNABLE)
 _world = partial(Run, question='q2', model='bert', size='2x64', n_train=400, n_val=400, epochs=8, lr=1e-3)
 _real = partial(Run, question='q2', model='minilm', n_train=120, n_val=120, epochs=4, lr=5e-4)
 
+# %% ../../nbs/study/48_trials.ipynb #3d3d5d72
 def _cells(seeds: Iterable[int], real: int, world: Callable[..., Run], text: Callable[..., Run], suites: Sequence[str], sizes: Sequence[str], n_val: Sequence[int], budget: Mapping[str, int]) -> list[Run]:
     "All parts of the grid; real text has its methods tried on the first `real` seeds, and its plain models on all."
     seeds = list(seeds)
@@ -105,6 +109,7 @@ def _cells(seeds: Iterable[int], real: int, world: Callable[..., Run], text: Cal
         out += [make(part='allocation', task=task, n_train=b - int(b * share), n_val=int(b * share), seed=s) for s in own for share in SHARES]
     return out
 
+# %% ../../nbs/study/48_trials.ipynb #e3bc2d35
 def grid(
     scale: str,    # 'smoke', 'laptop', 'colab' or 'paper'
 ) -> list[Run]:
@@ -160,6 +165,7 @@ def answered(
         return p if e.posterior is None else replace(p, scores=p.scores | {f'posterior{j}': e.posterior[:, j] for j in range(p.probs.shape[1])})
     return merged(z, e.label, e.uid, meta, e.cluster)
 
+# %% ../../nbs/study/48_trials.ipynb #1007eec2
 def merged(
     z: np.ndarray,     # (n, 3) scores, classes in the order of OpenPrompt
     label: np.ndarray, # (n,) 0: entailment, 1: not
@@ -190,6 +196,7 @@ def _fitted(run: Run, suite: Task, shared: Path, criterion: Any = None, data: Ex
     training.train(clf, data or suite['train'], _settings(run))
     return clf
 
+# %% ../../nbs/study/48_trials.ipynb #e58130a5
 def _settings(run: Run):
     from plcal_study.lm.training import Training
     return Training(lr=run.lr, epochs=run.epochs, batch=run.batch, dropout=run.dropout, precision=run.precision, seed=run.seed, group_by_length=run.scale in ('smoke', 'laptop'))
@@ -217,6 +224,7 @@ def _fitters(run: Run, suite: Task, clf, val: Predictions) -> dict[str, Callable
         'I-Vanilla': lambda: learned.intrinsic(extrinsic()), 'I-Iter': lambda: learned.fit_intrinsic(val, suite, clf, 'iter', cfg), 'I-Simul': lambda: learned.fit_intrinsic(val, suite, clf, 'simul', cfg)}
     return fits | ({'P(True)': lambda: learned.p_true(suite, clf)} if isinstance(clf, models.PromptClassifier) else {})
 
+# %% ../../nbs/study/48_trials.ipynb #cb09d538
 def _parameters(c) -> int:
     "What a calibrator has of its own."
     from plcal_study.lm import learned, models
@@ -277,6 +285,7 @@ def answer_file(
     def slug(text): return ''.join(c if c.isalnum() else '_' for c in text)
     return folder / 'answers' / f'{slug(method)}-{slug(name)}.parquet'
 
+# %% ../../nbs/study/48_trials.ipynb #1c0ece7f
 def work(
     run: Run,
     folder: Path, # of this cell; `answers/` and `cell.json` are written
