@@ -1,17 +1,20 @@
 "What `python benchmarks/mutation.py` found that no other test noticed: a test for each hole."
-import importlib, inspect, json
+import gzip, importlib, inspect, json, math, zlib
 from itertools import permutations
 from pathlib import Path
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
-from plcal_study.measure import bootstrap as B, calibrators as C, tables as T
-from plcal_study.measure import inference as I
+import log_files
+from plcal_study.measure import bootstrap as B, calibrators as C, inference as I, logs as L, responses as R, streams as S, tables as T
 from plcal_study.measure.abstention import grid_certified
 from plcal_study.measure.bootstrap import auroc_draws, bootstrap, bootstrap_diff, ece_interval, resample_counts
 from plcal_study.measure.logs import read_log
 from plcal_study.measure.metrics import auroc, brier_top, cerr_neg, ece, ece_null, smece
 from plcal_study.measure.predictions import from_grades
+from plcal_study.measure.records import Reading, subjects
+from plcal_study.measure.safe import gunzip, inside, masked
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------------------
@@ -119,6 +122,125 @@ def test_what_was_taken_for_the_confidence_is_told(tmp_path, capsys):
     (tmp_path / 'a.csv').write_text('prob_0,prob_1,label\n.9,.1,0\n.2,.8,1\n')
     read_log(tmp_path / 'a.csv')
     assert 'confidence: largest of' in ''.join(capsys.readouterr())
+
+def test_what_names_letters_is_said_to(tmp_path):
+    (tmp_path / 'a.csv').write_text('prob_0,prob_1,right\n.9,.1,A\n.2,.8,B\n')
+    assert read_log(tmp_path / 'a.csv', columns=dict(label='right'), quiet=True).meta['read']['label'] == 'right, letters'
+
+def test_probabilities_may_be_off_by_a_thousandth():
+    assert len(T.read_table(pd.DataFrame(dict(p_0=[.5, .2], p_1=[.501, .8], label=[0, 1])), dict(probs='p_'), quiet=True)) == 2
+
+def test_what_follows_from_a_guess_is_guessed_and_what_is_there_is_not():
+    assert T._guesses(dict(probs=['p_a'], label=['y']), None) == {'probs', 'label', 'conf'}
+    assert T._guesses(dict(probs=['p_a'], conf=['conf']), None) == {'probs'}
+    assert T._guesses(dict(pred=['said'], label=['label']), None) == {'pred', 'correct'}
+    assert T._guesses(dict(pred=['said'], correct=['correct']), None) == {'pred'}
+    assert T._guesses(dict(pred=['said']), dict(pred='said')) == set()
+
+def test_a_prediction_is_held_against_the_label_whatever_the_spaces(tmp_path):
+    (tmp_path / 'a.csv').write_text('conf,said,label\n.9,yes,yes\n.8,no , no\n.7,yes,no\n')
+    assert read_log(tmp_path / 'a.csv', columns=dict(pred='said'), quiet=True).correct.tolist() == [True, True, False]
+
+def test_a_name_of_a_column_can_be_too_long(tmp_path):
+    (tmp_path / 'a.csv').write_text('a' * 200_000 + ',conf\n1,.5\n')
+    with pytest.raises(ValueError, match='a.csv: the first line must name the columns: field larger'): read_log(tmp_path / 'a.csv')
+
+def test_what_arrow_cannot_read_is_no_table(tmp_path, monkeypatch):
+    def no(*a, **k): raise pa.ArrowInvalid('straddling object')
+    monkeypatch.setattr(T.pacsv, 'read_csv', no)
+    (tmp_path / 'a.csv').write_text('conf,correct\n.5,1\n')
+    with pytest.raises(ValueError, match='a.csv: not a table: straddling object'): read_log(tmp_path / 'a.csv')
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------------------
+
+def test_the_fields_that_are_there_are_those_of_the_first_question():
+    fields = [{f'f{i:02d}': 1 for i in range(14)}, dict(other=1)]
+    with pytest.raises(ValueError, match=r"there are 'f00', .*'f11'$"): subjects(fields, dict(cluster='nope'), Reading('a.jsonl', 'x', False, True))
+
+def test_one_file_of_a_folder_is_read_as_if_it_were_named(tmp_path, capsys):
+    log_files.lm_eval(tmp_path, log_files.questions())
+    assert read_log(tmp_path, quiet=True, columns=dict(cluster='doc.question'), skip_bad=True).meta['read']['cluster'] == 'doc.question, 6 values'
+    assert capsys.readouterr().err == ''
+    read_log(tmp_path)
+    assert '6 answers' in capsys.readouterr().err
+
+def test_the_cluster_of_two_files_may_be_named_and_the_task_chosen(tmp_path):
+    q = log_files.questions()
+    for task in ('law', 'art'): log_files.lm_eval(tmp_path, q)[0].rename(tmp_path / f'samples_{task}_2026-01-01T00-00-00.000000.jsonl')
+    assert set(read_log(tmp_path, columns=dict(cluster='task'), quiet=True).cluster) == {'law', 'art'}
+    assert read_log(tmp_path, columns=dict(cluster=None), quiet=True).cluster is None
+    assert len(read_log(tmp_path, filter=dict(task='l*'), quiet=True)) == len(read_log(tmp_path, filter='task=l*', quiet=True)) == 6
+
+def test_a_log_is_known_by_what_is_in_it(tmp_path):
+    file = log_files.parquet(tmp_path, log_files.questions())[0]
+    assert L.format_of(file.rename(tmp_path / 'log.dat')) == 'parquet'
+    (tmp_path / 'log.pq').write_text('no table')
+    with pytest.raises(ValueError, match='log.pq: not a readable Parquet file'): L.format_of(tmp_path / 'log.pq')
+    assert [L._of_record(r) for r in (dict(object='response', output=[]), dict(object='response'), dict(output=[]), dict(object='response', output='x'))] == ['openai', None, None, None]
+
+
+# --- replies of chat models ------------------------------------------------------------------------------------------------------
+
+def test_a_letter_that_is_not_told_is_less_likely_than_one_that_is():
+    logits, scores = R.letter_scores([(b'A', math.log(.3))], 2, 0.)
+    assert logits[1] < logits[0] == math.log(.3) and scores['undecided'] == 1
+
+def test_a_completion_has_its_text(): assert R.told(log_files.completion([math.log(.6), math.log(.3)])).text == ' A'
+
+def test_a_log_of_inspect_that_is_not_there_is_no_damaged_one(tmp_path):
+    with pytest.raises(FileNotFoundError): R.read_inspect(tmp_path / 'a.eval')
+
+def _inspect(tmp_path, change):
+    q = log_files.questions()
+    samples = [log_files.sample(q, i) for i in range(len(q))]
+    for s in samples: change(s)
+    (tmp_path / 'log.json').write_text(json.dumps(log_files.HEAD | dict(samples=samples)))
+    return q, R.read_inspect(tmp_path / 'log.json', quiet=True)
+
+def test_of_several_outputs_the_first_is_the_answer(tmp_path):
+    q, p = _inspect(tmp_path, lambda s: s['output']['choices'].append(dict(logprobs=None)))
+    assert p.correct.tolist() == [a == 1 for a in q.acc]
+    assert {'conf', 'correct', 'label', 'uid'} <= p.meta['read'].keys() and p.meta['read']['correct'] == "score 'choice'"
+
+def test_the_confidence_is_that_of_the_letter_that_was_written(tmp_path):
+    "Written is the last letter, whatever was likelier."
+    def change(s):
+        last = s['output']['choices'][0]['logprobs']['content'][-1]
+        letter = max(last['top_logprobs'], key=lambda t: t['token'])
+        last |= dict(token=letter['token'], bytes=letter['bytes'], logprob=letter['logprob'])
+        s['scores'] = dict(choice=dict(value='C' if letter['token'].strip() == s['target'] else 'I', answer=letter['token'].strip()))
+    q, p = _inspect(tmp_path, change)
+    np.testing.assert_allclose(p.conf, [math.exp(z[-1]) / sum(map(math.exp, z)) for z in q.loglik])
+
+def test_an_entry_of_an_archive_may_hold_a_gibibyte(): assert R._MOST == 2**30
+
+
+# --- what others send ------------------------------------------------------------------------------------------------------------
+
+def test_gzip_is_unpacked_and_nothing_that_is_like_it():
+    assert gunzip(gzip.compress(b'abc'), 3, 'a.gz') == b'abc'
+    with pytest.raises(ValueError, match='a.gz is no gzip archive'): gunzip(zlib.compress(b'abc'), 3, 'a.gz')
+    with pytest.raises(ValueError, match='more than 2 bytes'): gunzip(gzip.compress(b'abc'), 2, 'a.gz')
+
+def test_names_are_as_long_as_a_disk_takes_them(tmp_path):
+    assert inside(tmp_path, 'a' * 255) == tmp_path / ('a' * 255) and len(str(inside('', f'{"a" * 99}/' * 20))) == 1999
+    for name in ('a' * 256, 'ä' * 128, f'{"a" * 99}/' * 20 + 'a'):
+        with pytest.raises(ValueError, match='must have a name that stays in its folder'): inside(tmp_path, name)
+
+def test_what_is_masked_are_the_secrets_and_all_of_them(monkeypatch):
+    for name, value in dict(PLCAL_A_KEY='zz-inner', PLCAL_B_TOKEN='outer-zz-inner-end', PLCAL_C_TOKEN='a-first-zz-inner', PLCAL_SHORT_KEY='seven77', PLCAL_FOLDER='an-ordinary-folder').items(): monkeypatch.setenv(name, value)
+    assert masked('outer-zz-inner-end, a-first-zz-inner, zz-inner, seven77 in an-ordinary-folder') == '***, ***, ***, seven77 in an-ordinary-folder'
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------------------
+
+def test_groups_are_drawn_by_splitmix64_from_the_number_of_the_row(tmp_path):
+    "Its first numbers from the seed 0, as published (Steele, Lea & Flood 2014)."
+    assert S._group(np.array([0], np.uint64), 2**32, 0).tolist() == [0xE220A839]
+    pa.parquet.write_table(pa.table(dict(conf=np.linspace(0, 1, 500), correct=np.arange(500) % 2)), tmp_path / 'a.parquet')
+    sums = S.stream(tmp_path / 'a.parquet', units=20, progress=False)
+    assert sums.n.sum(1).tolist() == np.bincount(S._group(np.arange(500, dtype=np.uint64), 20, 0), minlength=20).tolist()
 
 
 # --- defaults --------------------------------------------------------------------------------------------------------------------
