@@ -565,3 +565,53 @@ def test_influences_of_areas_sum_to_nothing_and_ignore_order():
     for f, g in zip(inference._area_influence(score, wrong), inference._area_influence(score[order], wrong[order]), strict=True):
         assert abs(f().sum()) < 1e-12
         np.testing.assert_allclose(f()[order], g(), atol=1e-12)
+
+
+# ---- what has no spread, or no value -----------------------------------------------------------------------------------
+@pytest.mark.parametrize('n', [2, 3, 10, 100, 500, 5000, 100_000])
+@pytest.mark.parametrize('d', [.05, .3, .5, 1, 8, 21.3])
+def test_power_has_a_value_everywhere_and_grows(d, n):
+    p = power_mean(d, 1, n)
+    assert 0 <= power_mean(d / 2, 1, n) <= p + 1e-12 and power_mean(-d, 1, n) == p and p <= power_mean(d, 1, 2 * n) + 1e-12
+    with np.errstate(all='ignore'): theirs = TTestPower().power(d, n, .05)
+    if np.isfinite(theirs): assert p == pytest.approx(theirs, abs=1e-6)
+
+def test_few_questions_reach_a_power_when_they_do():
+    assert power_mean(8, 1, 2) == pytest.approx(.625, abs=.001) and n_for_mean(8, 1, .8) == 3 and power_mean(21.3, 1, 2, level=.999) < .05
+
+def test_a_measure_and_its_reverse_differ_by_twice_the_correlation():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=40); a = x + rng.normal(size=40)
+    t, r = correlation_difference(x, a, 1 - a), pearson(x, a)
+    assert (t.estimate, t.lo, t.hi, t.p) == pytest.approx((2 * r.estimate, 2 * r.lo, 2 * r.hi, r.p)) and 'reversed' in t.method and t.p < .001
+    assert correlation_difference(x, a, 3 * a + 1).p == 1
+    for pair in ((2 * x + 1, a), (a, -x)):
+        with pytest.raises(ValueError, match='x itself up to scale'): correlation_difference(x, *pair)
+
+def test_areas_that_differ_without_variance_are_no_equal_ones():
+    right = np.arange(20) % 2 == 0
+    for scores in ([right * 1., np.zeros(20)], [right * 1., right * -1.], [right * 1., np.zeros(20), np.arange(20.)]):
+        with pytest.raises(ValueError, match='variance 0, so DeLong has no test'): delong(scores, right).equal()
+    assert delong([right * 1., right * 2.], right).equal() == 1
+
+def test_clusters_that_are_alike_say_nothing_of_the_spread():
+    with pytest.raises(ValueError, match='in each of 2 clusters, though not for each question'): mean_difference([1, 0, 1, 0], [0, 1, 0, 1], cluster=[0, 0, 1, 1])
+    with pytest.raises(ValueError, match='in each of 2 clusters alike'): aurc_interval([.8] * 20, [1] * 7 + [0] * 3 + [1] * 7 + [0] * 3, cluster=[0] * 10 + [1] * 10)
+    assert mean_difference([1, 0, 1, 0], [1, 0, 1, 0], cluster=[0, 0, 1, 1])[:4] == (0, 0, 0, 1) # nobody differs
+
+def test_series_that_were_filtered_are_taken_by_place():
+    df = pd.DataFrame(dict(s=np.linspace(0, 1, 40), c=np.arange(40) % 3 > 0))[5:]
+    assert auroc_interval(df.s, df.c) == auroc_interval(df.s.to_numpy(), df.c.to_numpy())
+    assert delong([df.s, -df.s], df.c).auc.tolist() == delong([df.s.to_numpy(), -df.s.to_numpy()], df.c.to_numpy()).auc.tolist()
+
+@pytest.mark.parametrize('gap', [None, np.nan])
+def test_a_group_without_a_name_is_not_left_out(gap):
+    with pytest.raises(ValueError, match='missing value in row 2'): leave_one_out(np.array(['a', 'a', gap, 'b'], object), lambda keep: 0.)
+
+def test_only_columns_of_the_formula_must_be_there():
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame(dict(y=rng.uniform(.3, 1, 60), acc=rng.normal(size=60), c=np.nan, g=np.repeat(list('abcdef'), 10)))
+    df['y'] += np.repeat(rng.normal(size=6), 10)
+    assert len(mixed_model(df, 'y ~ acc', 'g').terms) == 2
+    with pytest.raises(ValueError, match="column 'c' has missing values"): mixed_model(df, 'y ~ acc + c', 'g')
+    with pytest.raises(ValueError, match='is no number in some cells'): mixed_model(df, 'y ~ np.log(acc)', 'g')

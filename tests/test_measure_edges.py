@@ -222,6 +222,8 @@ def test_gzip_is_unpacked_and_nothing_that_is_like_it():
     assert gunzip(gzip.compress(b'abc'), 3, 'a.gz') == b'abc'
     with pytest.raises(ValueError, match='a.gz is no gzip archive'): gunzip(zlib.compress(b'abc'), 3, 'a.gz')
     with pytest.raises(ValueError, match='more than 2 bytes'): gunzip(gzip.compress(b'abc'), 2, 'a.gz')
+    with pytest.raises(ValueError, match='one gzip stream, got .* bytes after its end'): gunzip(gzip.compress(b'abc') * 2, 9, 'a.gz')
+    assert gunzip(gzip.compress(b'abc') + bytes(100), 3, 'a.gz') == b'abc' # filled up, as tapes are
 
 def test_names_are_as_long_as_a_disk_takes_them(tmp_path):
     assert inside(tmp_path, 'a' * 255) == tmp_path / ('a' * 255) and len(str(inside('', f'{"a" * 99}/' * 20))) == 1999
@@ -232,6 +234,12 @@ def test_what_is_masked_are_the_secrets_and_all_of_them(monkeypatch):
     for name, value in dict(PLCAL_A_KEY='zz-inner', PLCAL_B_TOKEN='outer-zz-inner-end', PLCAL_C_TOKEN='a-first-zz-inner', PLCAL_SHORT_KEY='seven77', PLCAL_FOLDER='an-ordinary-folder').items(): monkeypatch.setenv(name, value)
     assert masked('outer-zz-inner-end, a-first-zz-inner, zz-inner, seven77 in an-ordinary-folder') == '***, ***, ***, seven77 in an-ordinary-folder'
 
+@pytest.mark.parametrize('text', ['Authorization: Token {}', 'authorization: ApiKey {} and more', "{{'Authorization': 'Digest {}'}}", 'Authorization: {}', 'https://me:p@{}@host/x?a=b@c', 'Authorization={}, got 401'])
+def test_a_secret_is_masked_whatever_the_scheme(text):
+    secret = '0123abcd' * 4
+    assert secret not in masked(text.format(secret)) and '***' in masked(text.format(secret))
+    assert masked('see https://host/path?a=me@home') == 'see https://host/path?a=me@home'
+
 
 # --- streams ---------------------------------------------------------------------------------------------------------------------
 
@@ -241,6 +249,13 @@ def test_groups_are_drawn_by_splitmix64_from_the_number_of_the_row(tmp_path):
     pa.parquet.write_table(pa.table(dict(conf=np.linspace(0, 1, 500), correct=np.arange(500) % 2)), tmp_path / 'a.parquet')
     sums = S.stream(tmp_path / 'a.parquet', units=20, progress=False)
     assert sums.n.sum(1).tolist() == np.bincount(S._group(np.arange(500, dtype=np.uint64), 20, 0), minlength=20).tolist()
+
+def test_a_file_counts_once_and_a_folder_is_no_file(tmp_path, monkeypatch):
+    (tmp_path / 'part.parquet').mkdir()
+    pa.parquet.write_table(pa.table(dict(conf=[.5, .7], correct=[1, 0])), file := tmp_path / 'part.parquet' / 'a.parquet')
+    assert S.stream(tmp_path, progress=False).n.sum() == 2
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='twice'): S.stream([file, 'part.parquet/a.parquet'], progress=False)
 
 
 # --- defaults --------------------------------------------------------------------------------------------------------------------

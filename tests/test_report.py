@@ -1,5 +1,6 @@
 "The report: numbers are those of the measuring floor, nothing from a log gets out of its text, and a poor log is answered in words."
 import argparse, json, re, shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from plcal_study.study import report_numbers
 from plcal_study.study.cli import main
 from plcal_study.study.report import methods, report
 from plcal_study.study.report_figures import p_say, say
-from plcal_study.study.report_numbers import COLUMNS, as_model, corp_null
+from plcal_study.study.report_numbers import COLUMNS, as_model, corp_null, decimal_of
 
 HOSTILE = '</script><img src=x onerror=alert(1)>"\'&amp;<b>'
 
@@ -541,3 +542,42 @@ def test_names_at_the_top_of_the_package():
     import plcal_study
     assert plcal_study.report is report and {'read_log', 'report', 'Predictions', 'load', 'save', 'from_logits', 'from_grades'} == set(plcal_study.__all__) <= set(dir(plcal_study))
     with pytest.raises(AttributeError, match='no attribute'): plcal_study.nothing # noqa: B018
+
+
+# ---- found by a reader who tried to break it ----------------------------------------------------------------------------
+def test_names_that_would_meet_do_not():
+    ps = [replace(asked(60, clusters=None, seed=i), meta=dict(file=f'{d}/{n}.jsonl')) for i, (d, n) in enumerate((('x', 'answers'), ('y', 'answers'), ('z', 'answers (1)')))]
+    r = report(*ps)
+    assert [m.name for m in r.models] == ['answers (2)', 'answers (3)', 'answers (1)']
+    assert [row(r, 'summary', 'acc', model=m.name).estimate for m in r.models] == [p.correct.mean() for p in ps]
+
+@pytest.mark.parametrize('conf, sizes', [(.9, (10, 20, 30, 50)), (.9, (10, 10, 10)), (.75, (10, 10, 10)), (.8, (12, 12, 12))])
+def test_gaps_that_do_not_vary_are_shown_and_not_tested(conf, sizes):
+    r = report(from_grades(np.full(sum(sizes), conf), np.ones(sum(sizes)), cluster=np.repeat(list('abcd')[:len(sizes)], sizes)))
+    gaps = r.numbers[(r.numbers.section == 'groups') & (r.numbers.measure == 'conf_gap')]
+    np.testing.assert_allclose(gaps.estimate, conf - 1)
+    assert gaps.p.isna().all() and 'spread' not in set(r.numbers.measure) and 'differ by more than chance' not in r.html()
+
+def test_clusters_that_are_alike_are_not_called_questions_that_are():
+    r = report(from_grades([.8] * 20, ([1] * 7 + [0] * 3) * 2, cluster=np.repeat(['a', 'b'], 10)))
+    assert 'the same in every cluster, so there is no interval' in row(r, 'summary', 'conf_gap').note and np.isnan(row(r, 'summary', 'aurc').lo)
+    assert 'the same in every cluster' in r.html() and 'the same for every question' not in r.html()
+
+def test_a_threshold_is_printed_so_that_it_answers_the_same_questions():
+    rng = np.random.default_rng(0)
+    conf = np.r_[rng.uniform(.99984, .99985, 2500), rng.uniform(.99981, .99982, 2500)]
+    r = report(from_grades(conf, rng.random(5000) < np.repeat([.98, .5], 2500)))
+    certified = r.numbers[r.numbers.measure == 'certified_threshold'].dropna(subset='estimate')
+    assert len(certified)
+    for t in certified.estimate:
+        said = decimal_of(t, conf)
+        assert f'<td class="num">{said}</td>' in r.html() and ((conf >= float(said)) == (conf >= t)).all() and len(said) < 12
+    s = r.models[0].curves['sweep']
+    for t, said, answered in zip(s.threshold, s.said, s.answered, strict=True): assert (conf >= float(said)).sum() == answered and float(said) <= t
+    assert decimal_of(.5, np.array([.2, .6])) == '0.600' and decimal_of(.29, np.array([.28, .29])) == '0.290' and decimal_of(.99, np.array([1.])) == '1.000'
+
+def test_models_that_share_no_question_were_not_compared():
+    a, b = asked(60, clusters=None), replace(asked(60, clusters=None, name='b'), uid=np.array([f'other {i}' for i in range(60)]))
+    said = 'Models were compared question by question'
+    assert said not in report(a, b).html() and said in report(a, asked(60, clusters=None, seed=1, name='b')).html()
+    assert 'five folds' not in report(asked(60, clusters=3)).html()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-import math, warnings
+import math, re, warnings
 import numpy as np
 import pandas as pd
 import scipy # scipy.stats and scipy.optimize are slow to load, and load when they are first used
@@ -164,7 +164,7 @@ def _area_interval(which: int, area: float, score, correct, cluster, level: floa
     if correct.all() or not correct.any(): raise ValueError(f"correct must hold right and wrong answers, got only {bool(correct[0])}; the area then says nothing of the score")
     codes, k = _clusters(cluster, len(score))
     psi = _area_influence(score.astype(float), ~correct)[which]()
-    if codes is not None: psi = np.bincount(codes, psi)
+    if codes is not None and not np.abs(psi := np.bincount(codes, psi)).max() > 1e-9: raise ValueError(f"the area is {area:.3g} in each of {k} clusters alike, so they tell nothing of its spread; more clusters are needed")
     half = _level(level, k - 1) * math.sqrt(float(psi @ psi) * k / (k - 1)) / len(score) / area
     lo, hi = area * math.exp(-half), area * math.exp(min(half, 700.)) # no float beyond
     return Interval(area, lo, min(hi, (1., .5)[which]), level, 'infinitesimal jackknife, log', len(score), k, 0)
@@ -225,15 +225,16 @@ def delong(
 ) -> Delong:
     "AUROCs of one, two or m models on the same questions with their covariance (DeLong et al. 1988; Obuchowski 1997); `ValueError` when a kind is missing."
     if not len(scores): raise ValueError("scores must have shape (m, n), got no model")
-    if np.ndim(scores[0]) == 0: scores = [scores]
-    grades = correct if len(correct) and np.ndim(correct[0]) else [correct] * len(scores)
-    if len(grades) != len(scores): raise ValueError(f"correct must have a row for each of {len(scores)} models, or one for all, got {len(grades)}")
-    codes, k = _clusters(cluster, len(scores[0]))
-    out = [_one(*check_scores(s, c), codes, level, math.inf if codes is None else k - 1) for s, c in zip(scores, grades, strict=True)]
-    if len({len(o[1]) for o in out}) > 1: raise ValueError(f"scores must be of the same questions, got lengths {[len(s) for s in scores]}")
+    rows, right = (x if isinstance(x, (list, tuple)) else np.asarray(x) for x in (scores, correct)) # e.g. a series has no first by its place
+    if np.ndim(rows[0]) == 0: rows = [rows]
+    grades = right if len(right) and np.ndim(right[0]) else [right] * len(rows)
+    if len(grades) != len(rows): raise ValueError(f"correct must have a row for each of {len(rows)} models, or one for all, got {len(grades)}")
+    codes, k = _clusters(cluster, len(rows[0]))
+    out = [_one(*check_scores(s, c), codes, level, math.inf if codes is None else k - 1) for s, c in zip(rows, grades, strict=True)]
+    if len({len(o[1]) for o in out}) > 1: raise ValueError(f"scores must be of the same questions, got lengths {[len(s) for s in rows]}")
     auc, psi, lo, hi = (np.array(c) for c in zip(*out, strict=True))
     df, method = (math.inf, 'DeLong') if codes is None else (k - 1, 'Obuchowski')
-    return Delong(auc, np.einsum('ik,jk->ij', psi, psi), lo, hi, level, len(scores[0]), df, method, psi)
+    return Delong(auc, np.einsum('ik,jk->ij', psi, psi), lo, hi, level, len(rows[0]), df, method, psi)
 
 # %% ../../nbs/measure/03_inference.ipynb #a7666be3
 def _one(score: np.ndarray, correct: np.ndarray, codes: np.ndarray | None, level: float, df: float) -> tuple[float, np.ndarray, float, float]:
@@ -264,8 +265,9 @@ def _equal(d: Delong) -> float:
     psi, diff = d.influence[1:] - d.influence[0], d.auc[1:] - d.auc[0]
     if (free := d.df + 1 - len(diff)) < 1: raise ValueError(f"{d.df + 1:g} clusters are too few to compare {len(d.auc)} models at once; compare two at a time")
     val, vec = np.linalg.eigh(np.einsum('ik,jk->ij', psi, psi)) if len(diff) else (np.zeros(0), np.zeros((0, 0)))
-    keep = val > 1e-10 * d.cov.diagonal().max()
-    wald, rank = float(((vec.T @ diff)[keep]**2 / val[keep]).sum()), int(keep.sum())
+    keep, along = val > 1e-10 * d.cov.diagonal().max(), vec.T @ diff
+    if (np.abs(along[~keep]) > 1e-9).any(): raise ValueError(f"AUROCs {np.round(d.auc, 3).tolist()} differ where their differences have variance 0, so DeLong has no test for it; use a permutation test")
+    wald, rank = float((along[keep]**2 / val[keep]).sum()), int(keep.sum())
     if not rank: return 1.
     return float(scipy.stats.chi2.sf(wald, rank) if math.isinf(free) else scipy.stats.f.sf(wald * free / (rank * d.df), rank, free))
 
@@ -335,6 +337,7 @@ def mean_difference(
     if codes is not None: e = np.bincount(codes, e)
     est, se = float(d.mean()), math.sqrt(float(e @ e) * k / (k - 1)) / len(d)
     method = f't, {k} clusters' if codes is not None else 't, paired'
+    if codes is not None and np.ptp(d) > 1e-9 * np.abs(d).max() and se <= 1e-12 * np.abs(d).max(): raise ValueError(f"the difference is {est:.3g} in each of {k} clusters, though not for each question, so they tell nothing of its spread; more clusters are needed")
     if se < 1e-12 * abs(est): raise ValueError(f"the difference is {est:.3g} for every question, so its standard error is 0; no test is needed")
     half = _level(level, k - 1) * se
     return Test(est, est - half, est + half, _p(est / se, k - 1) if se else 1., len(d), method)
@@ -424,7 +427,9 @@ def correlation_difference(
     "Difference of two Pearson correlations that share a variable: Williams' t with n − 3 degrees of freedom, interval of Zou (2007)."
     ra, rb = pearson(x, a, level), pearson(x, b, level)
     n, r, s, q = ra.n, ra.estimate, rb.estimate, pearson(a, b).estimate
-    if abs(q) > 1 - 1e-12: return Test(r - s, r - s, r - s, 1., n, 'the two measures are the same up to scale')
+    if q > 1 - 1e-12: return Test(r - s, r - s, r - s, 1., n, 'the two measures are the same up to scale')
+    if q < 1e-12 - 1: return Test(2*r, 2*ra.lo, 2*ra.hi, ra.p, n, f'one measure is the other reversed: twice {ra.method}')
+    if (one := max(abs(r), abs(s))) > 1 - 1e-12: raise ValueError(f"a correlation with x must lie within (-1, 1), got {one:.3g} in size: this measure is x itself up to scale, and the test has no variance for it")
     rest = 1 - r**2 - s**2 - q**2
     t = (r - s) * math.sqrt((n - 1) * (1 + q) / (2 * (n - 1) / (n - 3) * (rest + 2*r*s*q) + ((r + s) / 2)**2 * (1 - q)**3))
     c = ((q - r*s / 2) * rest + q**3) / ((1 - r**2) * (1 - s**2))
@@ -522,8 +527,8 @@ def power_mean(
     "Chance that a paired t test finds a true mean difference."
     if not sd > 0 or not math.isfinite(sd + diff): raise ValueError(f"sd must be positive and diff finite, got {sd} and {diff}")
     if n < 2: raise ValueError(f"n must be at least 2, got {n}")
-    q, shift = _level(level, n - 1), diff / sd * math.sqrt(n)
-    return float(scipy.stats.nct.sf(q, n - 1, shift) + scipy.stats.nct.cdf(-q, n - 1, shift)) if abs(shift) < 30 else 1.
+    q, shift = _level(level, n - 1), -abs(diff) / sd * math.sqrt(n) # below 0, as SciPy has no value for some above
+    return min(1., float(scipy.stats.nct.sf(q, n - 1, shift) + scipy.stats.nct.cdf(-q, n - 1, shift)))
 
 # %% ../../nbs/measure/03_inference.ipynb #92da82f4
 def power_correlation(
@@ -608,9 +613,11 @@ def _design(df: pd.DataFrame, formula: str, names: list[str]) -> tuple[np.ndarra
     if missing := [g for g in names if g not in df]: raise ValueError(f"groups must be columns of the table, got {missing[0]!r}; it has {list(df.columns)}")
     if few := [g for g in names if df[g].nunique() < 3]:
         raise ValueError(f"a random effect needs at least 3 levels, {few[0]!r} has {df[few[0]].nunique()}; put it into the formula as C({few[0]})")
-    used = [c for c in df.columns if c in names or c in formula]
+    named = set(re.findall(r'[^\W\d]\w*', formula))
+    used = [c for c in df.columns if c in names or c in named or f"'{c}'" in formula or f'"{c}"' in formula]
     if (gaps := df[used].isna().any()).any(): raise ValueError(f"column {gaps.idxmax()!r} has missing values; drop these cells, and say so")
-    m = smf.ols(formula, df)
+    with np.errstate(all='ignore'): m = smf.ols(formula, df)
+    if len(m.endog) < len(df) or not np.isfinite([*m.endog, *m.exog.ravel()]).all(): raise ValueError(f"a term of {formula!r} is no number in some cells, as the logarithm of a number below 0; drop these cells, and say so")
     x = pd.DataFrame(m.exog, columns=m.exog_names)
     if (rank := np.linalg.matrix_rank(m.exog)) < x.shape[1]: raise ValueError(f"the terms {list(x.columns)} are collinear, of rank {rank}; drop one")
     if np.ptp(m.endog) == 0: raise ValueError(f"{m.endog_names} is constant at {m.endog[0]:g}")
@@ -664,6 +671,7 @@ def leave_one_out(
 ) -> pd.DataFrame: # a row for all ('') and for each group left out, with the rows kept and estimate (lo, hi, p)
     "A statistic with each group left out in turn; raises `ValueError`, naming the group, where it cannot be computed."
     groups = np.asarray(groups)
+    if groups.ndim == 1 and (gone := pd.isna(groups)).any(): raise ValueError(f"groups has a missing value in row {int(gone.argmax())}; give it a name of its own")
     if groups.ndim != 1 or len(names := pd.unique(groups)) < 2:
         raise ValueError(f"groups must be of shape (n,) with at least 2 names, got shape {groups.shape}")
     rows = []

@@ -42,14 +42,16 @@ def gunzip(
     except zlib.error as e: raise ValueError(f"{name} is no gzip archive, or a damaged one: {e}; fetch it again") from None
     if d.unconsumed_tail: raise ValueError(f"{name} unpacks to more than {most} bytes; this cannot be the archive")
     if not d.eof: raise ValueError(f"{name} is truncated after {len(packed)} bytes; fetch it again")
+    if more := d.unused_data.rstrip(b'\0'): raise ValueError(f"{name} must be one gzip stream, got {len(more)} bytes after its end; unpack it by gunzip")
     return raw
 
 # %% ../../nbs/measure/00a_safe.ipynb #28ded2a5
 _NAMED = re.compile(r'(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$', re.I) # how the names of variables end that hold a secret
 _SHAPES = (
-    (re.compile(r'(?<=://)[^\s/?#@]+@'), '***@'),
+    (re.compile(r'(?<=://)[^\s/?#]+@'), '***@'),
     (re.compile(r'''(?i)([?&][\w.-]*(?:token|key|secret|sig|signature|password)[\w.-]*=)[^\s&#'"]+'''), r'\1***'),
-    (re.compile(r'''(?i)(\bauthorization['"]?\s*[:=]\s*['"]?(?:bearer|basic)?\s*|\bbearer\s+(?=\S{16}))[^\s'",]+'''), r'\1***'),
+    (re.compile(r'''(?i)(\bauthorization['"]?\s*[:=]\s*['"]?)(?:[\w-]+[ \t]+)?[^\s'",]+'''), r'\1***'), # of any scheme
+    (re.compile(r'''(?i)(\bbearer\s+(?=\S{16}))[^\s'",]+'''), r'\1***'),
     (re.compile(r'\b(hf_|sk-|gh[pousr]_|github_pat_|AKIA|xox[abp]-)[A-Za-z0-9_-]{12,}'), r'\1***'))
 
 def masked(

@@ -25,11 +25,11 @@ def _found(source: str | Path | Sequence[str | Path]) -> list[Path]:
     "The files of a data set, in the order of their names; `ValueError` or `FileNotFoundError` where there are none."
     if not isinstance(source, (str, Path)):
         if not (files := [f for s in source for f in _found(s)]): raise ValueError("source must name at least one Parquet file, got an empty list")
-        if len(set(files)) < len(files): raise ValueError(f"source names {next(f for f in files if files.count(f) > 1)} twice; its rows would count twice")
+        if len(set(real := [f.resolve() for f in files])) < len(files): raise ValueError(f"source names {next(f for f in real if real.count(f) > 1)} twice; its rows would count twice")
         return files
     if not (path := Path(source)).exists(): raise FileNotFoundError(f"{path} is not there; source must be a Parquet file, a folder of them, or a list")
     if not path.is_dir(): return [path]
-    inside = sorted(f for f in path.rglob('*.parquet') if not any(p.startswith(('.', '_')) for p in f.relative_to(path).parts))
+    inside = sorted(f for f in path.rglob('*.parquet') if f.is_file() and not any(p.startswith(('.', '_')) for p in f.relative_to(path).parts))
     if not inside: raise ValueError(f"{path} holds no file that ends in .parquet, in no folder below it either")
     return inside
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 import hashlib, json, math, platform, re
@@ -19,7 +20,7 @@ from ..measure.logs import read_log
 from ..measure.predictions import Predictions, atomic_write
 from ..measure.records import SAID
 from .report_figures import dots_figure, p_say, reliability_figure, risk_figure, say
-from .report_numbers import DELTA, Model, as_model, measure_all
+from .report_numbers import DELTA, Model, as_model, decimal_of, measure_all
 
 # %% auto #0
 __all__ = ['MEASURES', 'title', 'in_brief', 'methods', 'page', 'Report', 'report', 'read_answers']
@@ -81,7 +82,7 @@ def in_brief(
     acc, conf, gap, e, auc = (_row(t, 'summary', model, m) for m in ('acc', 'conf', 'conf_gap', 'ece15', 'auroc'))
     assert acc is not None and conf is not None and gap is not None and e is not None and auc is not None
     out = [f'{acc.n:,} question{"s" * int(acc.n != 1)}; {_share(acc)} answered right, with a mean confidence of {conf.estimate:.1%}.']
-    if math.isnan(gap.lo): out.append('Whether confidence exceeds accuracy cannot be told from so few answers.' if acc.n < 2 else f'Confidence less accuracy is {say(gap.estimate, 3, True)}, the same for every question.')
+    if math.isnan(gap.lo): out.append('Whether confidence exceeds accuracy cannot be told from so few answers.' if acc.n < 2 else f'Confidence less accuracy is {say(gap.estimate, 3, True)}, {gap.note}.')
     else:
         side = 'Overconfident' if gap.lo > 0 else 'Underconfident' if gap.hi < 0 else 'Neither over- nor underconfident on average, as far as can be told'
         out.append(f'{side}: confidence less accuracy is {_ci(gap, 3, True)}.')
@@ -165,7 +166,7 @@ _SLIDER = """
   const pick = by('which'), range = by('threshold'), cost = by('penalty'), pc = x => (100 * x).toFixed(1) + '%';
   const draw = () => {
     const j = pick ? +pick.value : 0, d = data[j], m = d.t.length, i = m - 1 - range.value, a = d.a[i], r = d.r[i], n = d.a[m - 1], l = Math.max(0, +cost.value || 0), points = (a, r) => 100 * (r - l * (a - r)) / n;
-    const sure = i === m - 1 ? 'always' : 'confidence ' + d.t[i].toPrecision(4) + ' or more';
+    const sure = i === m - 1 ? 'always' : 'confidence ' + d.t[i] + ' or more';
     by('o-threshold').textContent = sure;
     by('o-coverage').textContent = pc(a / n); by('o-counts').textContent = a.toLocaleString('en') + ' of ' + n.toLocaleString('en') + ' questions';
     by('o-accuracy').textContent = pc(r / a); by('o-interval').textContent = '95% interval ' + pc(d.lo[i]) + ' to ' + pc(d.hi[i]);
@@ -232,7 +233,7 @@ def _first(note: str) -> str: return note[:1].upper() + note[1:] if note else ''
 def _abstention(models: Sequence[Model], t: pd.DataFrame) -> str:
     "The curve, the slider, the table of coverages and the certified thresholds."
     sweeps = [(m.name, m.curves['sweep']) for m in models]
-    data = [dict(name=name, t=[round(float(x), 9) for x in s.threshold], a=s.answered.tolist(), r=s.right.tolist(), lo=np.round(s.lo, 5).tolist(), hi=np.round(s.hi, 5).tolist()) for name, s in sweeps]
+    data = [dict(name=name, t=s.said, a=s.answered.tolist(), r=s.right.tolist(), lo=np.round(s.lo, 5).tolist(), hi=np.round(s.hi, 5).tolist()) for name, s in sweeps]
     keys = ' '.join(f'<span><svg class="key" viewBox="0 0 30 10" aria-hidden="true"><path class="curve c{j % 6}" d="M0 5H30"/></svg>{escape(name)}</span>' for j, (name, _) in enumerate(sweeps))
     said = f'{keys}. Band: 95% interval of the risk at each threshold. Dashed grey: a confidence that says nothing.'
     shares = _table(['Answered', *[escape(n) for n, _ in sweeps]], [[f'{c:.0%}', *[_at(s, c) for _, s in sweeps]] for c in (1, .9, .8, .7, .6, .5, .3, .1)], 'Share right among the surest answers, and the least confidence among them')
@@ -242,7 +243,7 @@ def _abstention(models: Sequence[Model], t: pd.DataFrame) -> str:
 def _at(s, coverage: float) -> str:
     "What holds at the smallest coverage that reaches this one."
     i = int(np.searchsorted(s.answered, coverage * s.answered[-1] - 1e-9).clip(0, len(s.answered) - 1))
-    return f'{s.right[i] / s.answered[i]:.1%} <small>[{s.lo[i]:.1%}, {s.hi[i]:.1%}], from {say(float(s.threshold[i]))}</small>'
+    return f'{s.right[i] / s.answered[i]:.1%} <small>[{s.lo[i]:.1%}, {s.hi[i]:.1%}], from {s.said[i]}</small>'
 
 # %% ../../nbs/study/59_report.ipynb #c9f246a7
 def _json(data: Any) -> str:
@@ -267,7 +268,7 @@ def _promises(models: Sequence[Model], t: pd.DataFrame) -> str:
         for r in t[(t.section == 'abstention') & (t.model == m.name) & (t.measure == 'certified_threshold')].itertuples():
             cover, risk = (_row(t, 'abstention', m.name, f'certified_{x}', r.group) for x in ('coverage', 'risk'))
             if cover is None or risk is None: rows.append([escape(m.name), r.group, '–', '–', escape(_first(r.note))])
-            else: rows.append([escape(m.name), r.group, say(r.estimate, 4), f'{cover.estimate:.1%}', f'{risk.estimate:.1%} [{risk.lo:.1%}, {risk.hi:.1%}]'])
+            else: rows.append([escape(m.name), r.group, decimal_of(r.estimate, m.p.conf), f'{cover.estimate:.1%}', f'{risk.estimate:.1%} [{risk.lo:.1%}, {risk.hi:.1%}]'])
     clustered = ' Questions here come in clusters: the promise is for further questions of these clusters in the same mixture, not for new clusters.' if any(m.codes is not None for m in models) else ''
     return ('<h3>Thresholds with a promise</h3>' + _table(['Model', 'At most wrong', 'Answer from confidence', 'Coverage', 'Wrong among the answered'], rows, 'Certified thresholds, with coverage and errors on the questions that tested them', words=(4,)) +
             f'<p class="note">With probability {1 - DELTA:.0%} over the questions at hand, the share of wrong answers above such a threshold is at most the promised one, for questions drawn like these, independently. Each row is a promise of its own. Learn-then-Test (Angelopoulos et al. 2021), fixed sequence, exact binomial p values; a fifth of the questions places the thresholds, their grades unseen.{clustered}</p>')
@@ -387,7 +388,7 @@ def methods(
     models: Sequence[Model], # of the report, measured
 ) -> str:                    # a paragraph, plain text
     "How the numbers were made, with conventions, draws and seeds, for a paper."
-    paired = ' Models were compared question by question: McNemar’s exact test (t of clusters) for accuracy, paired t for Brier score and NLL, paired DeLong for AUROC, with Holm’s correction over all tests.' if len(models) > 1 else ''
+    paired = ' Models were compared question by question: McNemar’s exact test (t of clusters) for accuracy, paired t for Brier score and NLL, paired DeLong for AUROC, with Holm’s correction over all tests.' if any('compared' in m.made for m in models) else ''
     size = '; '.join(f'{m.name}: n = {m.units}' for m in models)
     def each(what): return _each(models, what)
     return (f'Calibration was measured with plcal_study {plcal_study.__version__} ({size}). All intervals are at 95%. Confidence is that of the answer given. ECE uses 15 equal-width, right-closed bins of the top label (Guo et al. 2017); its null is the ECE of {each(_null_of)}, '
@@ -420,7 +421,7 @@ def _sections(models: Sequence[Model], t: pd.DataFrame, warnings: Sequence[str])
              ('summary', 'Calibration and ranking', ''.join((f'<h3>{escape(m.name)}</h3>' if many else '') + _summary(m, t) for m in models), ''),
              ('abstention', 'When to say nothing', _abstention(models, t), 'A threshold on the confidence answers the surest questions and leaves out the rest.'),
              ('subjects', 'By cluster', _groups(models, t), ''),
-             ('repair', 'What a repair would do', _repair(models, t), 'Each confidence is repaired by a map fitted on other answers (five folds), so the change holds for new answers like these. Below 0 is better.'),
+             ('repair', 'What a repair would do', _repair(models, t), 'Each confidence is repaired by a map fitted on other answers, so the change holds for new answers like these. Below 0 is better.'),
              ('places', 'Places of the answers', _position(models, t), ''),
              ('methods', 'Methods', f'<blockquote>{escape(methods(models))}</blockquote>', 'A paragraph to paste.'),
              ('input', 'Input and versions', _files(models), '')]
@@ -496,7 +497,11 @@ def _names(ps: Sequence[Predictions], names: Sequence[str] | None) -> list[str]:
         return list(names)
     out = [str(p.meta.get('model') or Path(str(p.meta.get('file', ''))).stem or 'model') for p in ps]
     if len(set(out)) < len(out): out = [f'{n}, {p.meta["task"]}' if p.meta.get('task') else n for n, p in zip(out, ps, strict=True)]
-    return [n if out.count(n) == 1 else f'{n} ({out[:i + 1].count(n)})' for i, n in enumerate(out)]
+    taken = {n for n in out if out.count(n) == 1}
+    for i, n in [(i, n) for i, n in enumerate(out) if n not in taken]:
+        out[i] = next(x for k in count(1) if (x := f'{n} ({k})') not in taken)
+        taken.add(out[i])
+    return out
 
 # %% ../../nbs/study/59_report.ipynb #807186b2
 def report(

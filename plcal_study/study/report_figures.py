@@ -127,7 +127,7 @@ def risk_figure(
         parts.append(f'<path class="flat" d="M{LEFT} {Y(risk[-1]):.1f}H{RIGHT}"/>')
         parts.append(_line([(X(a), Y(b)) for a, b in zip(cover, risk, strict=True)], f'curve c{j % 6}') if len(cover) > 1 else f'<circle class="dot c{j % 6}" cx="{X(cover[0]):.1f}" cy="{Y(risk[0]):.1f}" r="4"/>')
         at = i + np.unique(np.linspace(0, len(cover) - 1, 20).astype(int))
-        marks += [(X(s.answered[q] / k), Y(1 - s.right[q] / s.answered[q]), f'{name}: {s.answered[q] / k:.1%} answered (confidence {s.threshold[q]:.3f} or more), {1 - s.right[q] / s.answered[q]:.1%} of them wrong [{1 - s.hi[q]:.1%}, {1 - s.lo[q]:.1%}]') for q in at]
+        marks += [(X(s.answered[q] / k), Y(1 - s.right[q] / s.answered[q]), f'{name}: {s.answered[q] / k:.1%} answered (confidence {s.said[q]} or more), {1 - s.right[q] / s.answered[q]:.1%} of them wrong [{1 - s.hi[q]:.1%}, {1 - s.lo[q]:.1%}]') for q in at]
     parts += [f'<circle class="dot c{j % 6} now" id="now{j}" cx="{X(1):.1f}" cy="{Y(1 - s.right[-1] / s.answered[-1]):.1f}" r="5" data-x0="{LEFT:g}" data-x1="{RIGHT:g}" data-top="{ys[-1]:g}"/>' for j, (_, s) in enumerate(sweeps)]
     said = '; '.join(f'{name} {1 - s.right[-1] / s.answered[-1]:.1%} with all answered, {1 - s.right[h] / s.answered[h]:.1%} with the surer half' for name, s in sweeps for h in [int(np.searchsorted(s.answered, s.answered[-1] / 2).clip(0, len(s.answered) - 1))])
     return figure(parts, 286, f'Risk–coverage curve. Errors: {said}.', marks)
@@ -140,7 +140,7 @@ def dots_figure(
 ) -> str:        # HTML
     "Estimates with intervals, one above the other, and beside each the pooled one as an open circle."
     seen = np.array([v for _, *r in rows for v in r if not math.isnan(v)])
-    lo, hi = min(0., float(np.quantile(seen, .01))), max(0., float(np.quantile(seen, .99)))
+    lo, hi = (min(0., float(np.quantile(seen, .01))), max(0., float(np.quantile(seen, .99)))) if len(seen) else (0., 0.)
     pad = .06 * (hi - lo) or .05
     left, X, bottom = 128., _scale(lo - pad, hi + pad, 128, RIGHT), 14 + 16. * len(rows)
     step = next(s for s in (.02, .05, .1, .2, .5, 1) if (hi - lo) / s <= 5 or s == 1)

@@ -23,7 +23,7 @@ from ..measure.records import SAID, numbered
 
 # %% auto #0
 __all__ = ['COLUMNS', 'GROUPS', 'RISKS', 'DELTA', 'STEPS', 'Model', 'as_model', 'null_draws', 'Corp', 'corp_null', 'summary',
-           'abstention', 'Sweep', 'groups', 'repair', 'position', 'comparison', 'warn', 'measure_all']
+           'abstention', 'Sweep', 'decimal_of', 'groups', 'repair', 'position', 'comparison', 'warn', 'measure_all']
 
 # %% ../../nbs/study/57_report_numbers.ipynb #4b7a3cb3
 COLUMNS = ('section', 'model', 'measure', 'group', 'estimate', 'lo', 'hi', 'null', 'null_lo', 'null_hi', 'p', 'p_holm', 'n', 'resampled', 'method', 'note')
@@ -79,8 +79,9 @@ def _line(section: str, m: Model, measure: str, f: Callable[..., Any], *args, **
 def _mean(x: np.ndarray, codes: np.ndarray | None, least: float = -math.inf, most: float = math.inf) -> dict:
     "A mean with its t interval, of whole clusters if there are any, and no further than the values can be."
     try: t = mean_difference(x, np.zeros(len(x)), codes)
-    except ValueError: # one answer, or all the same
-        return dict(estimate=float(x.mean()), note='one question only, so there is no interval' if len(x) < 2 else 'the same for every question, so there is no interval')
+    except ValueError: # one answer, or all the same, or clusters that are
+        why = 'one question only' if len(x) < 2 else 'the same for every question' if np.ptp(x) < 1e-12 else 'the same in every cluster'
+        return dict(estimate=float(x.mean()), note=f'{why}, so there is no interval')
     return dict(estimate=t.estimate, lo=max(t.lo, least), hi=min(t.hi, most), method=t.method)
 
 # %% ../../nbs/study/57_report_numbers.ipynb #9a67e429
@@ -279,6 +280,19 @@ class Sweep(NamedTuple):
     right: np.ndarray     # (m,) int
     lo: np.ndarray        # (m,) lower end of the accuracy among the answered
     hi: np.ndarray        # (m,)
+    said: list[str]       # (m,) the threshold in as few digits as answer the same questions
+
+# %% ../../nbs/study/57_report_numbers.ipynb #fa3bef9f
+def _shortest(x: float, below: float) -> str:
+    "`x` cut to the fewest digits, three at least, that stay above `below`."
+    return next((s for d in range(3, 18) for s in (f'{x:.{d}f}', f'{x:.20f}'[:d + 2]) if below < float(s) <= x), repr(x))
+
+def decimal_of(
+    threshold: float, # of a confidence, in [0, 1]
+    conf: np.ndarray, # (n,)
+) -> str:
+    "A threshold in as few digits, three at least, as answer the same questions; rounded, it could answer others."
+    return _shortest(float(conf[conf >= threshold].min(initial=1.)), float(conf[conf < threshold].max(initial=-math.inf)))
 
 # %% ../../nbs/study/57_report_numbers.ipynb #86c206af
 def _sweep(m: Model, points: int = 201) -> Sweep:
@@ -289,7 +303,8 @@ def _sweep(m: Model, points: int = 201) -> Sweep:
     right = answered - np.rint(c.risk[at] * answered).astype(int)
     lo, hi = wilson(right, answered)
     if m.codes is not None: lo, hi = _clustered(m, m.codes, c.threshold[at], right / answered)
-    return Sweep(c.threshold[at], answered, right, lo, hi)
+    below = np.r_[c.threshold[1:], -math.inf][at]
+    return Sweep(c.threshold[at], answered, right, lo, hi, [_shortest(float(t), float(b)) for t, b in zip(c.threshold[at], below, strict=True)])
 
 # %% ../../nbs/study/57_report_numbers.ipynb #55e66b02
 def _clustered(m: Model, codes: np.ndarray, threshold: np.ndarray, acc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -318,7 +333,8 @@ def _pooled(gap: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, d
 
 def _gap(conf: np.ndarray, hit: np.ndarray) -> dict:
     "Confidence less accuracy, tested, with an interval inside [-1, 1]."
-    t = mean_difference(conf, hit.astype(float))
+    try: t = mean_difference(conf, hit.astype(float))
+    except ValueError: return _mean(conf - hit, None)
     return t._asdict() | dict(lo=max(t.lo, -1.), hi=min(t.hi, 1.))
 
 # %% ../../nbs/study/57_report_numbers.ipynb #7dabaf4c
@@ -350,7 +366,7 @@ def groups(
     mean = np.bincount(m.codes, gap) / size
     within = float(((gap - mean[m.codes])**2).sum()) / max(1, len(gap) - len(size))
     m.lines.extend(lines)
-    if not within > 0: return
+    if not within > 1e-20: return # no gap varies within its cluster, but by rounding
     near, se, spread = _pooled(mean, within / size)
     m.lines.append(_line('groups', m, 'spread', dict, spread, method='DerSimonian–Laird; p of Cochran’s Q', null=0.))
     for name, x, s, k in zip(m.clusters, near, se, size, strict=True):
@@ -550,6 +566,7 @@ def measure_all(
             step(m)
             if progress: progress(done := done + 1, total)
     lines, warnings = comparison(models) if len(models) > 1 else ([], [])
+    for m in models: m.made.update(dict(compared=True) if any(r['model'] == m.name for r in lines) else {})
     if progress: progress(total, total)
     table = pd.DataFrame([r for m in models for r in m.lines] + lines, columns=list(COLUMNS))
     numbers = [c for c in COLUMNS if c in ('estimate', 'lo', 'hi', 'null', 'null_lo', 'null_hi', 'p', 'p_holm')]
