@@ -169,7 +169,9 @@ def test_a_decoder_that_is_spread_learns_and_is_saved_as_the_whole_one(two):
     "FSDP, layer by layer: the losses of both processes, and the weights in the file that all of them gather, are those of one process."
     (lm, rows), said = two_processes.learner(), [json.loads((two[0] / f'seen-{i}.json').read_text()) for i in (0, 1)]
     losses = train(lm, rows, two_processes.LEARN).losses
-    for s in said: np.testing.assert_allclose(s['losses'], losses, rtol=1e-5)
+    for s in said:
+        np.testing.assert_allclose(s['losses'], losses, rtol=1e-5)
+        assert max(s['again']) < losses[0] and np.isfinite(s['again']).all() # it goes on from what it has learnt
     assert said[0]['layers'] == ['FSDPGPTNeoXLayer'] * 2
     saved = dict(models.load(two[0] / 'spread', 'causal')[0].named_parameters())
     for n, p in lm.model.named_parameters(): np.testing.assert_allclose(saved[n].detach(), p.detach(), rtol=0, atol=1e-5)

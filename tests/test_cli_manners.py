@@ -161,3 +161,19 @@ def test_study_without_training_and_without_jupyter_ends_with_what_it_has(tmp_pa
     out = capsys.readouterr().out
     assert "torch is missing; pip install 'plcal_study[lm]'; left out: q1, q2, q3, q4, q5, q7" in out.replace(', fake', '') and 'pip install jupyter; the pages are left out' in out
     assert f'The results lie in {tmp_path}' in out and 'records/' in out
+
+@pytest.mark.parametrize('option', ['--task', '--prompt', '--shots'])
+@pytest.mark.parametrize('empty', ['', ','])
+def test_a_list_that_names_nothing_is_a_wrong_command(capsys, option, empty):
+    with pytest.raises(SystemExit) as e: main(['extract', '--model', 'm', *([] if option == '--task' else ['--task', 'mmlu']), option, empty])
+    assert e.value.code == 2 and 'it names nothing' in capsys.readouterr().err
+
+def test_a_folder_without_cells_has_none(tmp_path, capsys):
+    (tmp_path / 'runs').mkdir()
+    assert main(['status', '--out', str(tmp_path)]) == 0 and '0 of 0 cells done' in capsys.readouterr().out
+
+def test_too_little_memory_on_a_gpu_is_no_fault_of_ours(capsys, monkeypatch):
+    import torch
+    def no(a): raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')
+    monkeypatch.setattr(cli, '_extract', no)
+    assert main(['extract', '--model', 'm', '--task', 'mmlu']) == 1 and 'plcal: out of memory' in capsys.readouterr().err

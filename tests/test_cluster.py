@@ -102,9 +102,9 @@ def test_one_part_at_an_address_leaves_the_list_of_the_others(bucket):
     address, fs, root = bucket
     a, b = cell('write'), Run('fake', 'b', 'write', 'coin')
     def parts(): return sorted(r['part'] for r in json.loads(fs.cat_file(f'{root}/runs/grid-fake-smoke.json'))['runs'])
-    assert cluster._begun([a, b], b'', address, {run_id(a): 1., run_id(b): 1.}) == set() and parts() == ['a', 'b']
+    assert cluster._begun([a, b], b'', address, {run_id(a): 1., run_id(b): 1.})[0] == set() and parts() == ['a', 'b']
     fs.pipe_file(f'{root}/runs/{run_id(a)}/run.json', b'{}')
-    assert cluster._begun([a], b'', address, {run_id(a): 1.}) == {run_id(a)} and parts() == ['a', 'b']
+    assert cluster._begun([a], b'', address, {run_id(a): 1.})[0] == {run_id(a)} and parts() == ['a', 'b']
     fs.pipe_file(f'{root}/runs/grid-fake-smoke.json', b'{')
     with pytest.raises(ValueError, match=f'{root}/runs/grid-fake-smoke.json is damaged'): cluster._begun([a], b'', address, {run_id(a): 1.})
 

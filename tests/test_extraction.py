@@ -839,3 +839,14 @@ def test_a_model_in_parts_gives_the_numbers_of_the_whole(name, kind, dtype, mode
         for mode in modes:
             a, b = (run(x, mode, max_tokens=5) for x in (whole, s))
             for k in a: assert_allclose(a[k].conf, b[k].conf, rtol=0, atol=1e-6)
+
+def test_where_float32_does_not_fit_the_model_is_read_unchecked(tmp_path, monkeypatch):
+    t = tokenizer() if callable(tokenizer) else tokenizer
+    save(build('llama', (1, 16, 2), t, 'causal'), t, tmp_path / 'm')
+    first = extraction._first
+    def no(s, texts):
+        if next(s.model.parameters()).dtype == torch.float32: raise torch.OutOfMemoryError('CUDA out of memory')
+        return first(s, texts)
+    monkeypatch.setattr(extraction, '_first', no)
+    said = open_model(tmp_path / 'm', 'bfloat16', check=['a']).said
+    assert said['dtype_unchecked'] == 'float32 did not fit into memory' and 'dtype_error' not in said

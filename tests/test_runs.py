@@ -1,6 +1,7 @@
 "Runs: what a cell is called, and that a finished one is never lost and a failing one never takes others with it."
 import dataclasses, hashlib, json, os, random, shutil, signal, subprocess, sys, threading, time
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np, pytest
 import fake_question
 from fake_question import alive
@@ -562,3 +563,22 @@ def test_finished_cells_of_one_question_come_with_what_they_say(tmp_path):
     assert [list(runs.finished(tmp_path, *a)) for a in (('q1',), ('fake', 'laptop'), ('fake', None, 'b'))] == [[]] * 3
     said = runs.made_from([c for c, _ in runs.finished(tmp_path, 'fake')], 5)
     assert (said['cells'], said['planned'], said['seeds'], said['versions']) == (2, 5, 2, [dict(torch='2')])
+
+
+# ---- found by a reader who tried to break it ----------------------------------------------------------------------------
+@pytest.mark.parametrize('name', ['training.py', 'models.py', 'metrics.py', 'fake_question.py'])
+def test_the_fingerprint_is_of_all_code_that_fills_a_cell_loaded_or_not(monkeypatch, name):
+    job, real = runs._portable(fake_question.work), runs._hash
+    def code(): return runs._loaded.__wrapped__(job)[1]['code']
+    before = code()
+    monkeypatch.setattr(runs, '_hash', lambda p: 'other' if Path(p).name == name else real(p))
+    assert code() != before
+
+def test_a_cell_that_has_ended_is_not_at_work_when_its_lock_goes(monkeypatch):
+    "Or a sign of life in this moment would take it for taken over, kill the worker and do the cell again."
+    seen, waiting = [], [('a', None)]
+    grid = SimpleNamespace(take=lambda: waiting.pop() if waiting else None, lock=Path, running=dict(a=(0., 0.)), places=dict(a=Path('x')), lost=set(), error=[], ended=threading.Event())
+    monkeypatch.setattr(runs, '_cell', lambda *a: None)
+    monkeypatch.setattr(runs, '_free', lambda lock: seen.append((dict(grid.running), dict(grid.places))))
+    runs._drive(grid, 0)
+    assert seen == [({}, {})] and not grid.error

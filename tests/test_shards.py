@@ -144,3 +144,22 @@ def test_what_a_killed_gatherer_left_is_removed_and_what_a_living_one_has_is_not
 def test_without_fsspec_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'fsspec.core', None)
     with pytest.raises(ImportError, match=r"fsspec is missing.*plcal_study\[lm\]"): shards.gather([tmp_path], tmp_path / 'all')
+
+def test_a_damaged_cell_of_the_target_stops_no_other(tmp_path):
+    for name in ('a', 'b'): go(cells(3), tmp_path / name)
+    ids = sorted(map(run_id, cells(3)))
+    for i in ids[1:]: shutil.rmtree(tmp_path / 'b' / 'runs' / i)
+    (tmp_path / 'b' / 'runs' / ids[0] / 'run.json').write_text('{')
+    g = gather([tmp_path / 'a'], tmp_path / 'b')
+    assert set(g.came) == set(ids[1:]) and len(g.refused) == 1 and 'run.json is damaged' in next(iter(g.refused.values()))
+
+def test_a_source_that_is_not_there_makes_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match='holds no results'): gather([tmp_path / 'nowhere'], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+def test_what_others_wrote_meanwhile_is_seen(monkeypatch):
+    asked = []
+    from fsspec.implementations.memory import MemoryFileSystem
+    monkeypatch.setattr(MemoryFileSystem, 'invalidate_cache', lambda self, path=None: asked.append(path))
+    shards.files_at('memory://x')
+    assert asked == [None]

@@ -208,3 +208,15 @@ def test_the_real_trackio(tmp_path):
 def test_the_real_wandb_offline(tmp_path):
     p = send('wandb:mine', tmp_path, WANDB_MODE='offline', WANDB_DIR=str(tmp_path))
     assert p.returncode == 0 and p.stdout == '' and len(list((tmp_path / 'wandb').glob('offline-run-*/*.wandb'))) == 1, p.stderr
+
+def test_a_damaged_cell_is_sent_after_it_was_done_again(tmp_path, heard):
+    "Its size is as it was, so that only its hash tells; the tracker is not given up for it."
+    assert main(['run', 'fake', '--scale', 'smoke', '--out', str(tmp_path / 'out'), '--quiet']) == 0
+    file = next(p for p in sorted((tmp_path / 'out' / 'runs').rglob('*')) if p.is_file() and len(p.parent.name) == 12 and p.name not in ('run.json', 'log.txt'))
+    said, cell = file.read_bytes(), file.parent
+    file.write_bytes(b'?' * len(said))
+    assert tracking.Tracker('trackio:mine', tmp_path / 'out', lambda *a: pytest.fail('sent damaged')).cell(cell) is False
+    file.unlink()
+    assert go(tmp_path) == 0 and file.is_file()
+    there = {p.name for p in (tmp_path / 'out' / 'runs').iterdir() if (p / 'run.json').is_file() and not p.name.startswith('.') and 'damaged' not in p.name}
+    assert {h['name'] for h in heard() if 'name' in h} >= {n for n in there if len(n) == 12}

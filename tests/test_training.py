@@ -352,7 +352,7 @@ def test_ctrl_c_without_a_folder_says_that_nothing_is_kept():
         train(Words(), FIT, CFG, probes=dict(test=TEST), probe_steps=[2], on_probe=lambda *_: os.kill(os.getpid(), signal.SIGINT))
 
 CHANGES = {'settings.lr was 0.01 and is 0.02': dict(cfg=dict(lr=.02)), 'settings.seed was 0 and is 1': dict(cfg=dict(seed=1)), 'data was': dict(data=texts(60, 5)), 'rows was 60 and is 59': dict(data=texts(59)),
-           'parameters was': dict(model=Words(width=16)), "meta.seed was None and is 2": dict(meta=dict(seed=2)), 'probe_steps was': dict(at=[0, 4]), 'probes.test was': dict(probes=dict(test=texts(25, 9)))}
+           'parameters was': dict(model=Words(width=16)), "meta.seed was None and is 2": dict(meta=dict(seed=2)), 'probe_steps was': dict(at=[0, 4]), 'probes.test was': dict(probes=dict(test=texts(25, 9))), 'model was': dict(model=Words(dropout=.1))}
 
 @pytest.mark.parametrize('says', CHANGES)
 def test_another_run_in_the_folder_is_refused(tmp_path, says):
@@ -372,8 +372,8 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
     train(Words(), FIT, replace(CFG, checkpoint_every=4), tmp_path)
-    monkeypatch.setattr(T, '_STATE', 2)
-    with pytest.raises(ValueError, match='format was 1 and is 2. Choose another folder, or delete this one'): train(Words(), FIT, replace(CFG, checkpoint_every=4), tmp_path)
+    monkeypatch.setattr(T, '_STATE', 99)
+    with pytest.raises(ValueError, match='format was 2 and is 99. Choose another folder, or delete this one'): train(Words(), FIT, replace(CFG, checkpoint_every=4), tmp_path)
 
 def test_a_process_that_dies_while_it_begins_can_begin_again(tmp_path, monkeypatch):
     with monkeypatch.context() as m:
@@ -435,6 +435,28 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, value):
     np.testing.assert_array_equal(weights(m), before[0])
     assert [p.meta['step'] for p in T.read_probes(tmp_path)] == list(range(8))
     assert [p.name for p in (tmp_path / 'checkpoint').iterdir()] == ['00000004'] and (tmp_path / 'checkpoint' / '00000004' / 'state.safetensors').exists()
+
+def test_an_interruption_keeps_nothing_of_a_run_that_has_gone_wrong(tmp_path, monkeypatch):
+    "On a GPU the losses are looked at now and then; here it is made to be so."
+    real = T._look
+    monkeypatch.setattr(T, '_look', lambda r: None if sys._getframe(1).f_code.co_name == '_update' else real(r))
+    class Breaks(Words):
+        def loss(self, input_ids, label):
+            s, n = super().loss(input_ids, label)
+            return (s * math.nan if self.calls >= 6 else s), n
+    def hit(done, of): done == 7 and os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(FloatingPointError, match='in step 6 of 12.*; the checkpoint of step 4 is kept'): train(Breaks(), FIT, replace(CFG, checkpoint_every=4), tmp_path, progress=hit)
+    assert [p.name for p in (tmp_path / 'checkpoint').iterdir()] == ['00000004']
+
+def test_what_is_a_number_in_a_part_of_the_model_is_part_of_the_run(tmp_path):
+    "A setting that no weight shows; one that a model changes for itself, or where it lies in memory, is none."
+    def with_(**more):
+        m = Words()
+        for k, v in more.items(): setattr(m.drop, k, v)
+        return m
+    train(with_(rate=.1, seen_cached=1, act=lambda x: x), FIT, CFG, tmp_path)
+    with pytest.raises(ValueError, match='model was'): train(with_(rate=.2), FIT, CFG, tmp_path)
+    train(with_(rate=.1, seen_cached=2, act=lambda x: x), FIT, CFG, tmp_path)
 
 def test_scores_that_are_no_numbers_are_not_written(tmp_path):
     m = Words()

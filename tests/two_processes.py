@@ -51,7 +51,8 @@ if __name__ == '__main__':
     lm, rows = learner()
     losses = train(lm, rows, LEARN, shard=True).losses.tolist()
     models.save(lm, None, out / 'spread')
-    (out / f'seen-{rank}.json').write_text(json.dumps(dict(codes=codes, seen=seen, losses=losses, layers=[type(b).__name__ for b in lm.model.base_model.layers])))
+    again = train(lm, rows, LEARN, shard=True).losses.tolist() # it stays spread
+    (out / f'seen-{rank}.json').write_text(json.dumps(dict(codes=codes, seen=seen, losses=losses, again=again, layers=[type(b).__name__ for b in lm.model.base_model.layers])))
     if rank: die.append(True)
     else: signal.signal(signal.SIGTERM, signal.SIG_IGN) # with which torchrun ends the others
     (out / 'last.txt').write_text(str(ask(out, '--task', 'toy', '--prompt', 'quiz')))

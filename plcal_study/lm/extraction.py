@@ -309,7 +309,7 @@ def open_model(
     device: str | Mapping | None = None, # None: a GPU if there is one, and for each of several processes its own; 'auto': a model larger than a GPU, over all of them; or a map of modules to devices
     batch_tokens: int | None = None, # None: 2,048 on a CPU, 16,384 on a GPU
     check: Sequence[str] = (),     # texts after which a dtype of 16 bits is held against float32; (): none
-) -> Scorer:                       # said: revision, and dtype_error, dtype_moved, dtype_checked where it was held against float32
+) -> Scorer:                       # said: revision, and dtype_error, dtype_moved, dtype_checked where it was held against float32; dtype_unchecked where that did not fit
     "A model ready to be read, of the kind its config says; raises what `models.load` raises, and `ValueError` for another dtype."
     if dtype not in DTYPES: raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     device = _device(device)
@@ -317,9 +317,10 @@ def open_model(
     kind, said = _kind_of(source, revision), dict(revision=revision) if revision else {}
     def opened(dtype): return Scorer(*models.load(source, kind, revision, dtype=DTYPES[dtype], device=device), batch_tokens, said=said)
     if dtype == 'float32' or not len(check): return opened(dtype)
-    exact = _first(opened('float32'), check) # loaded twice: a model that is cast afterwards also loses what its own loader keeps exact
+    try: exact = _first(opened('float32'), check) # loaded twice: a model that is cast afterwards also loses what its own loader keeps exact
+    except torch.OutOfMemoryError: exact = None # twice as large as what was asked for
     s = opened(dtype)
-    s.said |= _moved(exact, _first(s, check))
+    s.said |= dict(dtype_unchecked='float32 did not fit into memory') if exact is None else _moved(exact, _first(s, check))
     return s
 
 # %% ../../nbs/lm/19_extraction.ipynb #b7a40431

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-import hashlib, json, math, os, shutil, signal, sys, tempfile, threading, time
+import hashlib, json, math, os, re, shutil, signal, sys, tempfile, threading, time
 import numpy as np, plcal_study, torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -368,15 +369,16 @@ def _digest(*parts: Any) -> str:
 def _digest_rows(rows: Sequence[dict]) -> str:
     return _digest(*(p for r in rows for k in sorted(r) for p in (k, np.asarray(r[k]).tobytes())))
 
-_STATE = 1 # format of a checkpoint; another number when what lies there, or the way that training goes on from it, means another thing
+_STATE = 2 # format of a checkpoint; another number when what lies there, or the way that training goes on from it, means another thing
 
 # %% ../../nbs/lm/15_training.ipynb #91d35ded
 def _identity(model: Trainable, rows, cfg: Training, evals: Mapping, points: Sequence[int], meta: Mapping, acc: Accelerator) -> dict[str, Any]:
     "All that decides what a run will be, as JSON values."
     named = sorted(model.named_parameters(), key=lambda x: x[0])
+    numbers = [(name, k, v) for name, m in model.named_modules() for k, v in sorted(vars(m).items()) if isinstance(v, (bool, int, float)) and k[0] != '_' and k != 'training' and 'cached' not in k]
     frozen = [p.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for _, p in named if not p.requires_grad and p.numel()]
     said = dict(format=_STATE, version=plcal_study.__version__, torch=torch.__version__, device=acc.device.type, processes=acc.num_processes,
-                settings={k: v for k, v in asdict(cfg).items() if k != 'checkpoint_every'}, loss=repr(getattr(model, 'criterion', None)), data=_digest_rows(rows), rows=len(rows),
+                settings={k: v for k, v in asdict(cfg).items() if k != 'checkpoint_every'}, loss=repr(getattr(model, 'criterion', None)), model=_digest(re.sub(r' at 0x[0-9a-f]+', '', repr(model)), *numbers), data=_digest_rows(rows), rows=len(rows),
                 parameters=_digest(*((n, tuple(p.shape), p.dtype, p.requires_grad) for n, p in named)), frozen_weights=_digest(*frozen),
                 probes={name: _digest(*e.uid, _digest_rows(r)) for name, (e, r) in evals.items()}, probe_steps=list(points), meta=dict(meta))
     try: return json.loads(json.dumps(said))
@@ -567,11 +569,13 @@ def _loop(r: _Run, progress: bool | Callable | None, on_probe: Callable | None) 
         for ids in islice(_order(r.lengths, r.cfg, r.step, r.stages), r.steps - r.step):
             loss = _update(r, net, opt, ids)
             due = r.cfg.checkpoint_every and (r.step % r.cfg.checkpoint_every == 0 or r.step == r.steps)
-            if due or r.step in r.points or r.step == r.steps: _look(r) # nothing is written of a run that has gone wrong
+            if r.step in r.points or r.step == r.steps: _look(r) # nothing is written of a run that has gone wrong
             if r.step in r.points: _probe(r, on_probe)
             r.seconds = time.perf_counter() - start
             tick(r.step, loss)
-            if due or stop: _keep(r)
+            if due or stop:
+                _look(r)
+                _keep(r)
             if stop: raise KeyboardInterrupt(f"stopped after step {r.step} of {r.steps}; " + (f"call train again with out={str(r.home)!r} to go on" if r.home else "nothing was kept, as out was not given"))
 
 # %% ../../nbs/lm/15_training.ipynb #acf04eda
@@ -599,7 +603,7 @@ def train(
     shard: bool = False,                         # spread weights, gradients and optimiser over the processes, for a model larger than one GPU; the model stays so
 ) -> History:
     "Train a model; raises `FloatingPointError` if the loss is no finite number, `ValueError` if `out` holds another run or something does not fit."
-    acc = Accelerator(mixed_precision='no', kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    acc = Accelerator(mixed_precision='no', kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=timedelta(days=1))]) # while the first asks the probes, the others wait
     if acc.distributed_type in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM'): raise ValueError(f"train spreads a model over processes by itself, with shard=True, and this one was started with {acc.distributed_type.value}; start it with torchrun, or by accelerate launch without that")
     if shard and acc.num_processes == 1: raise ValueError("shard spreads a model over several processes, and there is one; start several with torchrun, or leave it out")
     for name, e in {'data': data, **(probes or {})}.items():
@@ -612,7 +616,7 @@ def train(
     evals, home = {n: (e, model.encode(e)) for n, e in (probes or {}).items()}, Path(out) if out is not None else None
     if home and acc.is_main_process: _home(home, _identity(model, rows, cfg, evals, points, meta or {}, acc))
     acc.wait_for_everyone()
-    _shard(model) if shard else model.to(acc.device)
+    if not isinstance(model, FSDPModule): _shard(model) if shard else model.to(acc.device)
     adam = torch.optim.AdamW(decay_groups(model, cfg), lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, fused=True)
     r = _Run(model, rows, _lengths(rows), parts, cfg, steps, evals, points, meta or {}, acc, adam, home, torch.full((steps,), math.nan, device=acc.device))
     _resume(r)

@@ -189,7 +189,9 @@ def _machine(x: argparse.ArgumentParser) -> None:
 def _extraction(parts, shared: argparse.ArgumentParser) -> None:
     "The options of `plcal extract`."
     x = parts.add_parser('extract', parents=[shared], help='ask a model and keep every score')
-    def some(text): return [t for t in text.split(',') if t]
+    def some(text):
+        if found := [t for t in text.split(',') if t]: return found
+        raise argparse.ArgumentTypeError('it names nothing; is a variable empty?')
     def whole(text): return [int(t) for t in some(text)]
     x.add_argument('--model', required=True, metavar='NAME_OR_FOLDER', help='a model of the hub, a folder in its layout, or the name an endpoint knows')
     x.add_argument('--task', type=some, required=True, metavar='T[,T…]', help='e.g. mmlu,arc,hellaswag; an unknown name lists them all')
@@ -466,9 +468,11 @@ def _status(a: argparse.Namespace) -> dict:
         found.append(dict(out=out, cells=t.to_dict('records'), records=out / 'records' if (out / 'records').is_dir() else None))
         t['state'] = t.state.astype('category').cat.set_categories(_STATES)
         by = ['question', 'scale', 'part']
-        counts = t.groupby([*by, 'state'], observed=False, sort=False).size().unstack('state')[_STATES]
-        counts = counts[counts.sum(axis=1) > 0].assign(time=t.groupby(by, sort=False).seconds.sum().map(clock))
-        print(f'{out}: {(t.state == "done").sum():,} of {len(t):,} cells done\n\n{counts.reset_index().to_string(index=False)}\n')
+        print(f'{out}: {(t.state == "done").sum():,} of {len(t):,} cells done\n')
+        if len(t):
+            counts = t.groupby([*by, 'state'], observed=False, sort=False).size().unstack('state')[_STATES]
+            counts = counts[counts.sum(axis=1) > 0].assign(time=t.groupby(by, sort=False).seconds.sum().map(clock))
+            print(f'{counts.reset_index().to_string(index=False)}\n')
         for r in t[t.error != ''].itertuples(): print(f'{r.state}: {r.id} {r.part} {r.task or ""} {r.model or ""} {r.settings or ""}'.rstrip() + f'\n  {r.error}')
         if not a.quiet: print(f'runs: {out / "runs"}\nrecords: {found[-1]["records"] or "none yet"}', end='\n\n')
     return dict(folders=found)
@@ -631,7 +635,7 @@ def _fault(e: BaseException, a: argparse.Namespace) -> int: # exit status
     if a.debug: print(masked(''.join(traceback.format_exception(e))), end='', file=sys.stderr)
     code, text = 1, masked(str(e))
     if isinstance(e, KeyboardInterrupt): code, text = 130, text or 'interrupted; what was written is whole, run the same command again'
-    elif isinstance(e, MemoryError): text = f"out of memory{text and ': '}{text}; ask for less at a time, e.g. fewer --workers"
+    elif isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError': text = f"out of memory{text and ': '}{text}; ask for less at a time, e.g. fewer --workers"
     elif not isinstance(e, (ValueError, OSError, ImportError)):
         code, text = 70, f"unexpected {type(e).__name__}: {(text.strip().splitlines() or ['no message'])[-1]}; " + (f'report it at {REPORT}' if a.debug else f'run again with --debug, and report it at {REPORT}')
     print(f'plcal: {text}', file=sys.stderr)

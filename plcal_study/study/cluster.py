@@ -136,12 +136,12 @@ def _connected(address: str) -> Iterator[Any]: # the module ray
     finally: ray.shutdown()
 
 # %% ../../nbs/study/40b_cluster.ipynb #3f40c137
-def _begun(runs: Sequence[Run], job: bytes, out: str, cost: dict[str, float]) -> set[str]: # ids that are finished
+def _begun(runs: Sequence[Run], job: bytes, out: str, cost: dict[str, float]) -> tuple[set[str], list[str], list[str]]: # ids that are finished; folders that were moved aside, and why
     "Note the list of cells where the results go, and see what is there."
     if '://' not in out:
         (folder := Path(out) / 'runs').mkdir(parents=True, exist_ok=True)
         _settle(grid := _Grid(folder, job, cost, {}), runs)
-        return set(grid.skipped)
+        return set(grid.skipped), grid.moved, grid.said
     fs, root = files_at(out)
     with tempfile.TemporaryDirectory() as tmp:
         for p in fs.glob(f'{root}/runs/grid-*.json'): fs.get_file(p, str(Path(tmp, p.rsplit('/', 1)[1]))) # parts that are not in `runs` stay
@@ -149,7 +149,7 @@ def _begun(runs: Sequence[Run], job: bytes, out: str, cost: dict[str, float]) ->
         except ValueError as e: raise ValueError(str(e).replace(tmp, f'{root}/runs')) from None
         fs.makedirs(f'{root}/runs', exist_ok=True)
         for p in Path(tmp).glob('*.json'): fs.put_file(str(p), f'{root}/runs/{p.name}')
-    return {i for i in cost if fs.exists(f'{root}/runs/{i}/run.json')}
+    return {i for i in cost if fs.exists(f'{root}/runs/{i}/run.json')}, [], []
 
 # %% ../../nbs/study/40b_cluster.ipynb #b3fa642c
 def run_on_ray(
@@ -170,13 +170,13 @@ def run_on_ray(
     if not every > 0: raise ValueError(f"every must be seconds above 0, got {every!r}")
     job, line, lost = _portable(work), _Line(progress), dict.fromkeys(order, 0)
     with _connected(address) as ray:
-        ends = {i: ('skipped', '') for i in _begun(list(runs if whole is None else whole), job, str(out), dict(zip(cells.id, cells.seconds, strict=True)))}
+        there, moved, news = _begun(list(runs if whole is None else whole), job, str(out), dict(zip(cells.id, cells.seconds, strict=True)))
+        ends = {i: ('skipped', '') for i in there}
         task = ray.remote(num_cpus=1, num_gpus=int(ray.cluster_resources().get('GPU', 0) > 0), max_retries=0)(_task)
         def place(i): return task.remote(job, asdict(order[i]), str(out), every)
         waiting = {place(i): i for i in cells.id if i not in ends}
         try:
             while waiting:
-                news = []
                 for ref in ray.wait(list(waiting), timeout=1)[0]:
                     i = waiting.pop(ref)
                     if (end := _end(ray, ref)) is None and (lost := lost | {i: lost[i] + 1})[i] < tries:
@@ -185,10 +185,11 @@ def run_on_ray(
                     else: ends[i] = end or ('failed', f'its machine was lost {tries} times')
                     if i in ends and ends[i][1]: news.append(f'{ends[i][0]}: {i} {ends[i][1]}')
                 line.show(f'{sum(e[0] != "failed" for e in ends.values())}/{len(order)} cells done, {len(waiting)} placed', news)
+                news = []
         except KeyboardInterrupt: raise KeyboardInterrupt(f'interrupted; {sum(e[0] != "failed" for e in ends.values())} of {len(order)} cells are finished, and the others go on where they are when you run the same command again') from None
         finally: line.end()
     def those(what): return tuple(i for i, e in ends.items() if e[0] == what)
-    return Summary(those('done'), those('skipped'), those('failed'), time.monotonic() - began)
+    return Summary(those('done'), those('skipped'), those('failed'), time.monotonic() - began, tuple(moved))
 
 # %% ../../nbs/study/40b_cluster.ipynb #6b559f6d
 def _end(ray, ref) -> tuple[str, str] | None: # None: the machine is lost

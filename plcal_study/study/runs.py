@@ -470,11 +470,12 @@ def _stop(*_) -> None: raise _Stop
 
 @lru_cache
 def _loaded(work: bytes) -> tuple[Callable, dict[str, Any]]: # what fills a cell, and by what it is made
-    "Import what fills a cell; and the fingerprint of what matters: versions, and the code of this package and of the module of `work` that came with it."
+    "Import what fills a cell; and the fingerprint of what matters: versions, the code of the floors below, and of what came with `work` of this floor and with its module."
     do = pickle.loads(work)
-    names = {n for n in sys.modules if n.split('.')[0] == 'plcal_study'} | {getattr(do, '__module__', '')}
-    files = {n: f for n in sorted(names) if (f := getattr(sys.modules.get(n), '__file__', None))}
-    code = hashlib.blake2b(repr([(n, _hash(Path(f))) for n, f in files.items()]).encode(), digest_size=8).hexdigest()
+    names = {n for n in sys.modules if n.startswith('plcal_study.study.')} | {getattr(do, '__module__', '')}
+    files = {n: Path(f) for n in names if (f := getattr(sys.modules.get(n), '__file__', None))}
+    files |= {f'{floor}/{p.name}': p for floor in ('measure', 'lm') for p in Path(plcal_study.__file__).parent.glob(f'{floor}/*.py')} # loaded yet or not
+    code = hashlib.blake2b(repr([(n, _hash(f)) for n, f in sorted(files.items())]).encode(), digest_size=8).hexdigest()
     versions = {}
     for name in 'torch', 'transformers', 'numpy':
         with suppress(PackageNotFoundError): versions[name] = version(name)
@@ -765,9 +766,9 @@ def _drive(grid: _Grid, k: int) -> None:
         while (cell := grid.take()) is not None:
             try: _cell(grid, k, *cell)
             finally:
-                _free(grid.lock(cell[0]))
-                grid.running.pop(cell[0], None)
+                grid.running.pop(cell[0], None) # first, or a sign of life that finds the lock gone takes it for lost
                 grid.places.pop(cell[0], None)
+                _free(grid.lock(cell[0]))
                 if cell[0] in grid.lost: _give_back(grid, *cell)
     except BaseException as e:
         grid.error.append(e)

@@ -54,6 +54,7 @@ def files_at(
     try: from fsspec.core import url_to_fs
     except ModuleNotFoundError: raise ImportError("fsspec is missing, which reads folders and buckets; pip install 'plcal_study[lm]'") from None
     fs, path = url_to_fs(str(place))
+    fs.invalidate_cache() # others write there too
     return fs, path.rstrip('/')
 
 class Gathered(NamedTuple):
@@ -98,7 +99,8 @@ def _bring(fs, place: str, folder: Path, i: str, tmp: Path) -> str: # 'came', 't
         if not (folder / i).exists():
             os.rename(tmp / i, folder / i)
             return 'came'
-    a, b = (_read_json(p / 'run.json').get('files') for p in (tmp / i, folder / i))
+    try: a, b = (_read_json(p / 'run.json').get('files') for p in (tmp / i, folder / i))
+    except ValueError as e: return str(e)
     return 'there' if a == b else f'{place} holds another result than {folder / i}; the one that was there is kept'
 
 # %% ../../nbs/study/40a_shards.ipynb #3280e49c
@@ -108,13 +110,14 @@ def gather(
 ) -> Gathered:
     "Bring the finished cells of many folders into one; raises `FileNotFoundError` for a source that holds no runs."
     found: dict[str, str] = {}
-    (folder := Path(out) / 'runs').mkdir(parents=True, exist_ok=True)
-    cells = []
+    folder, cells, lists = Path(out) / 'runs', [], []
     for source in sources:
         fs, path = files_at(source)
         if not fs.isdir(f'{path}/runs'): raise FileNotFoundError(f"{masked(str(source))} holds no results: there is no folder 'runs' in it; name what was given to --out")
         cells += [(fs, p) for p in sorted(fs.ls(f'{path}/runs', detail=False)) if re.fullmatch('[0-9a-f]{12}', p.rstrip('/').rsplit('/', 1)[1]) and fs.exists(f"{p.rstrip('/')}/run.json")]
-        _note_all([(p, fs.cat_file(p)) for p in fs.glob(f'{path}/runs/grid-*.json')], folder)
+        lists += [(p, fs.cat_file(p)) for p in fs.glob(f'{path}/runs/grid-*.json')]
+    folder.mkdir(parents=True, exist_ok=True)
+    _note_all(lists, folder)
     with _on_the_way(folder) as tmp:
         for fs, place in cells: found[place] = _bring(fs, place.rstrip('/'), folder, place.rstrip('/').rsplit('/', 1)[1], tmp)
     by = {what: tuple(p.rstrip('/').rsplit('/', 1)[1] for p, w in found.items() if w == what) for what in ('came', 'there')}

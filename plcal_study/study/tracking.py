@@ -134,10 +134,12 @@ class Tracker:
     sent: list[str] = field(default_factory=list) # by this runner
     watch: _Watch = field(default_factory=dict)   # of runners of other machines that send
 
+    def _mark(self, key: str) -> Path: return self.out / 'tracked' / re.sub(r'[^\w.-]', '_', self.target) / key
+
     def once(self, key: str, name: str, config: Callable[[], Mapping], rows: Callable[[], Rows]) -> bool: # False: another runner is at it
         "Send one run, unless it was sent; the first failure is said, and then no more is sent."
         if self.failed: return True
-        mark = self.out / 'tracked' / re.sub(r'[^\w.-]', '_', self.target) / key
+        mark = self._mark(key)
         try:
             mark.parent.mkdir(parents=True, exist_ok=True)
             if mark.exists(): return True
@@ -155,7 +157,10 @@ class Tracker:
         return True
 
     def cell(self, folder: Path) -> bool: # as of `once`
-        "A finished cell."
+        "A finished cell; a damaged one is left until it was done again."
+        if not self._mark(folder.name).exists():
+            try: read_cell(folder, deep=True)
+            except (ValueError, FileNotFoundError): return False
         return self.once(folder.name, folder.name, lambda: asdict(read_cell(folder)[0]), lambda: numbers_of(folder))
 
     def verdicts(self, name: str, table: pd.DataFrame) -> None:
