@@ -14,7 +14,7 @@ import nbformat, pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = 'metrics bootstrap inference calibrators abstention predictions tables records harnesses responses logs plots safe streams'.split()
-TESTS = 'metrics bootstrap inference calibrators abstention predictions logs harnesses plots safe streams properties bad_input measure_edges'.split()
+TESTS = 'metrics bootstrap inference calibrators abstention predictions logs harnesses plots plots_drawn safe streams properties bad_input measure_edges'.split()
 SWAP = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
         ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div, ast.Mod: ast.Mult,
         ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitAnd, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
