@@ -12,7 +12,7 @@ from plcal_study.measure import bootstrap as B, calibrators as C, inference as I
 from plcal_study.measure.abstention import grid_certified
 from plcal_study.measure.bootstrap import auroc_draws, bootstrap, bootstrap_diff, ece_interval, resample_counts
 from plcal_study.measure.logs import read_log
-from plcal_study.measure.metrics import auroc, brier_top, cerr_neg, ece, ece_null, entropy, smece
+from plcal_study.measure.metrics import METRICS, auroc, brier_top, cerr_neg, ece, ece_null, entropy, smece
 from plcal_study.measure.predictions import from_grades
 from plcal_study.measure.records import SAID, Reading, at, subjects, useful
 from plcal_study.measure.safe import gunzip, inside, masked
@@ -26,6 +26,11 @@ def test_smooth_error_that_a_very_wide_kernel_cannot_see():
     assert smece(conf, correct, sigma=1) < 1e-9 < .05 < smece(conf, correct)
 
 def test_certainty_has_an_entropy_of_zero_and_not_of_minus_zero(): assert not np.signbit(entropy(np.array([[1., 0.]]))).any()
+
+def test_a_metric_has_the_bins_of_its_name():
+    rng = np.random.default_rng(0)
+    conf, hit = rng.random(500), rng.random(500) < .5
+    assert METRICS['ece10'](conf, hit) == ece(conf, hit, 10) != METRICS['ece15'](conf, hit) == ece(conf, hit, 15)
 
 
 # --- bootstrap -------------------------------------------------------------------------------------------------------------------
@@ -76,6 +81,9 @@ def test_an_interval_that_is_a_formula_says_that_nothing_was_drawn():
     for f in (I.auroc_interval, I.aurc_interval, I.augrc_interval):
         i, j = f(X, HIT), f(X, HIT, np.arange(60) // 3)
         assert (i.draws, i.n, i.clusters, i.level, j.draws, j.n, j.clusters) == (0, 60, 60, .95, 0, 60, 20)
+
+def test_bca_has_no_levels_where_its_correction_runs_away():
+    assert B._bca_levels(np.arange(100.), 84, .95, .4) is None and B._bca_levels(np.arange(100.), 84, .95, -.2) is not None
 
 def test_a_lower_level_needs_less_to_be_found():
     assert I.power_mean(.2, 1., 50, .8) > I.power_mean(.2, 1., 50) and I.power_correlation(.3, 20, .8) > I.power_correlation(.3, 20)
@@ -148,6 +156,11 @@ def test_what_names_letters_is_said_to(tmp_path):
 
 def test_probabilities_may_be_off_by_a_thousandth():
     assert len(T.read_table(pd.DataFrame(dict(p_0=[.5, .2], p_1=[.501, .8], label=[0, 1])), dict(probs='p_'), quiet=True)) == 2
+
+def test_a_gap_between_options_is_none_at_the_end():
+    rows = pd.DataFrame([[.1, .2, .7, np.nan], [.1, .2, np.nan, .7]], columns=[f'p_{i}' for i in range(4)]).assign(label=0)
+    assert len(T.read_table(rows[:1], dict(probs='p_'), quiet=True)) == 1
+    with pytest.raises(ValueError, match='must be numbers, one for each of two or more options'): T.read_table(rows, dict(probs='p_'), quiet=True)
 
 def test_what_follows_from_a_guess_is_guessed_and_what_is_there_is_not():
     assert T._guesses(dict(probs=['p_a'], label=['y']), None) == {'probs', 'label', 'conf'}
@@ -230,6 +243,16 @@ def test_an_option_that_is_impossible_has_no_other_score_than_minus_infinity(tmp
     q.loglik[1][0] = math.nan
     with pytest.raises(ValueError, match='model_response.logprobs'): read_log(log_files.lighteval(tmp_path, q)[0], quiet=True)
 
+def test_a_log_tells_its_task_and_its_choice(tmp_path):
+    assert read_log(log_files.lighteval(tmp_path, log_files.questions())[0], quiet=True).meta['task'] == 'toy|0'
+    folder = log_files.helm(tmp_path, log_files.questions())[0]
+    stats = json.loads((folder / 'per_instance_stats.json').read_text())
+    chosen = next(s for s in stats[0]['stats'] if s['name']['name'] == 'predicted_index')
+    for k in ('sum', 'min', 'max', 'mean'): chosen[k] = 1 - chosen[k] if chosen[k] < 2 else 0
+    stats[0]['stats'] = [chosen]
+    (folder / 'per_instance_stats.json').write_text(json.dumps(stats))
+    with pytest.raises(ValueError, match='predicted_index is .*, but option'): read_log(folder, quiet=True)
+
 def test_a_question_with_one_option_is_none(tmp_path):
     q = log_files.questions(sizes=(2,))
     q.loglik[2], q.label[2] = q.loglik[2][:1], 0
@@ -241,6 +264,12 @@ def test_a_question_with_one_option_is_none(tmp_path):
 def test_a_letter_that_is_not_told_is_less_likely_than_one_that_is():
     logits, scores = R.letter_scores([(b'A', math.log(.3))], 2, 0.)
     assert logits[1] < logits[0] == math.log(.3) and scores['undecided'] == 1
+
+def test_responses_in_one_list_are_those_line_by_line(tmp_path):
+    q = log_files.questions(sizes=(3,))
+    (tmp_path / 'replies.json').write_text(json.dumps([log_files.chat(z) for z in q.loglik]))
+    p = read_log(tmp_path / 'replies.json', label=list(q.label), columns=dict(k=3), quiet=True)
+    assert p.correct.tolist() == [a == 1 for a in q.acc]
 
 def test_a_completion_has_its_text(): assert R.told(log_files.completion([math.log(.6), math.log(.3)])).text == ' A'
 
@@ -309,6 +338,12 @@ def test_groups_are_drawn_by_splitmix64_from_the_number_of_the_row(tmp_path):
     pa.parquet.write_table(pa.table(dict(conf=np.linspace(0, 1, 500), correct=np.arange(500) % 2)), tmp_path / 'a.parquet')
     sums = S.stream(tmp_path / 'a.parquet', units=20, progress=False)
     assert sums.n.sum(1).tolist() == np.bincount(S._group(np.arange(500, dtype=np.uint64), 20, 0), minlength=20).tolist()
+
+def test_a_row_group_without_rows_ends_nothing(tmp_path):
+    t = pa.table(dict(conf=[.5, .7], correct=[1, 0]))
+    with pa.parquet.ParquetWriter(tmp_path / 'a.parquet', t.schema) as w:
+        for part in (t, t[:0], t): w.write_table(part)
+    assert S.stream(tmp_path / 'a.parquet', progress=False).n.sum() == 4
 
 def test_a_file_counts_once_and_a_folder_is_no_file(tmp_path, monkeypatch):
     (tmp_path / 'part.parquet').mkdir()
