@@ -5,7 +5,7 @@ What notices: the tests of the floor (TESTS) and the asserts of its notebooks, a
 line; each mutant is then made in a forked child of the warm process (the code of the function is swapped, in place) and only those that reach its line are run,
 the fastest and those that have killed before first, until one fails. A child that needs more than five times a test's processor time, and five seconds, is stopped and counts as killed, and is counted apart.
 Not broken: annotations, docstrings, other strings (only where they are compared, looked up or a default), what a `raise` says, imports and plain definitions.
-`--only metrics:120 …` takes the mutants of one line. Results: benchmarks/results/mutation.json; in it `judged` holds by id what a person has made of those that nothing noticed, and is kept."""
+`--only metrics:120 …` takes the mutants of one line. Another seed than that of the record draws a fresh sample, kept beside it. Results: benchmarks/results/mutation.json; in it `judged` holds by id what a person has made of those that nothing noticed, and is kept."""
 import argparse, ast, contextlib, copy, gc, hashlib, importlib, io, json, os, platform, random, resource, shutil, signal, sys, time, types, warnings
 from collections import Counter
 from datetime import date
@@ -14,7 +14,7 @@ import nbformat, pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = 'metrics bootstrap inference calibrators abstention predictions tables records harnesses responses logs plots safe streams'.split()
-TESTS = 'metrics bootstrap inference calibrators abstention predictions logs harnesses plots safe streams properties bad_input measure_edges'.split()
+TESTS = 'metrics bootstrap inference calibrators abstention predictions logs harnesses plots plots_drawn safe streams properties bad_input measure_edges'.split()
 SWAP = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
         ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div, ast.Mod: ast.Mult,
         ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitAnd, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
@@ -272,6 +272,9 @@ def record(said, module, every, take):
     "Write a module into the record."
     rec = json.loads(said.results.read_text()) if said.results.exists() else dict(modules={}, judged={})
     seen = {o: sum(m['outcome'] == o for m in take) for o in ('killed', 'timeout', 'survived', 'unreached')}
+    if rec.get('seed', said.seed) != said.seed: # another sample, which tells whether tests were written for the first alone
+        rec.setdefault('fresh', {})[module] = dict(date=str(date.today()), seed=said.seed, tried=len(take), **seen, left=[{k: m[k] for k in ('id', 'line', 'operator', 'text', 'was', 'now')} for m in take if m['outcome'] in ('survived', 'unreached')])
+        return said.results.write_text(json.dumps(rec, indent=1, ensure_ascii=False) + '\n')
     take = sorted(take, key=lambda m: m['line'])
     rec['modules'][module] = dict(date=str(date.today()), made=len(every), tried=len(take), **seen,
         mutants=[{k: m[k] for k in ('id', 'line', 'operator', 'outcome', 'by', 'seconds')} | ({k: m[k] for k in ('text', 'was', 'now')} if m['outcome'] in ('survived', 'unreached') else {}) for m in take])

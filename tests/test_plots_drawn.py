@@ -40,10 +40,10 @@ def color(c) -> str:
 def words(t: Text) -> str:
     at = f'{nums(t.xy)} by {nums(t.get_position())}' if isinstance(t, Annotation) else nums(t.get_position())
     arrow = f', arrow {color(t.arrow_patch.get_edgecolor())} {num(t.arrow_patch.get_linewidth())} {num(t.arrow_patch.shrinkA)} {num(t.arrow_patch.shrinkB)}' if getattr(t, 'arrow_patch', None) else ''
-    return f'{t.get_text()!r} at {at}, {t.get_ha()} {t.get_va()}, {num(t.get_fontsize())} points, {color(t.get_color())}, layer {num(t.get_zorder())}, {t.get_gid()}, clipped {t.get_annotation_clip() if isinstance(t, Annotation) else None}{arrow}'
+    return f'{t.get_text()!r} at {at}, {t.get_ha()} {t.get_va()}, {num(t.get_fontsize())} points, {color(t.get_color())}, layer {num(t.get_zorder())}, {t.get_gid()}, {(t.xycoords if isinstance(t.xycoords, str) else "axes", t.anncoords, t.get_annotation_clip()) if isinstance(t, Annotation) else ""}{arrow}'
 
 def line(a: Line2D) -> str:
-    return (f'line {a.get_label()!r} x {nums(a.get_xdata())} y {nums(a.get_ydata())}, {color(a.get_color())} width {num(a.get_linewidth())} dashes {a._unscaled_dash_pattern[1]}, '
+    return (f'line {a.get_label()!r} x {nums(a.get_xdata())} y {nums(a.get_ydata())}, {color(a.get_color())} width {num(a.get_linewidth())} dashes {a._unscaled_dash_pattern}, '
             f'marker {a.get_marker()!r} {num(a.get_markersize())} edge {color(a.get_markeredgecolor())}, layer {num(a.get_zorder())}, {a.get_gid()}')
 
 def shape(a: Collection) -> str:
@@ -77,6 +77,14 @@ def drawn(ax) -> list[str]:
 def _reliability():
     ax = plot_reliability(corp_curve(CONF, RIGHT, draws=60), hist=CONF, label='tiny')
     return plot_reliability(corp_curve(OTHER, RIGHT, draws=60), ax=ax)
+def _many():
+    ax = None
+    for i in range(9): ax = plot_roc(roc_points(CONF ** (i + 1), RIGHT ^ (np.arange(700) % (i + 2) == 0)), ax, f'model {i}')
+    return ax
+def _beside():
+    left, right = plt.subplots(1, 2, figsize=(8, 4), layout='constrained')[1]
+    plot_reliability(reliability(CONF, RIGHT, 5), hist=CONF, ax=left)
+    return right
 def _bins(): return plot_reliability(reliability(CONF, RIGHT, 10), label='tiny')
 def _risk(): return plot_risk_coverage(risk_coverage(OTHER, RIGHT), 700, plot_risk_coverage(risk_coverage(CONF, RIGHT), 700, label='MSP'), 'root')
 def _roc(): return plot_roc(roc_points(OTHER, RIGHT), plot_roc(roc_points(CONF, RIGHT), label='MSP'))
@@ -89,7 +97,7 @@ def _thresholds(): return plot_score_threshold(THRESHOLD, -THRESHOLD, 70, ax=plo
 def _heat(): return plot_heatmap(GRID, 'AUROC', 900)
 def _diverging(): return plot_heatmap(GRID.rename_axis(None).rename_axis(None, axis=1), 'AUROC', 'some', .5, '.3f')
 
-FIGURES = {f.__name__[1:]: f for f in (_reliability, _bins, _risk, _roc, _forest, _groups, _names, _two_names, _threshold, _thresholds, _heat, _diverging)}
+FIGURES = {f.__name__[1:]: f for f in (_reliability, _many, _beside, _bins, _risk, _roc, _forest, _groups, _names, _two_names, _threshold, _thresholds, _heat, _diverging)}
 
 
 @pytest.mark.parametrize('name', FIGURES)

@@ -378,7 +378,7 @@ def _identity(model: Trainable, rows, cfg: Training, evals: Mapping, points: Seq
     numbers = [(name, k, v) for name, m in model.named_modules() for k, v in sorted(vars(m).items()) if isinstance(v, (bool, int, float)) and k[0] != '_' and k != 'training' and 'cached' not in k]
     frozen = [p.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for _, p in named if not p.requires_grad and p.numel()]
     said = dict(format=_STATE, version=plcal_study.__version__, torch=torch.__version__, device=acc.device.type, processes=acc.num_processes,
-                settings={k: v for k, v in asdict(cfg).items() if k != 'checkpoint_every'}, loss=repr(getattr(model, 'criterion', None)), model=_digest(re.sub(r' at 0x[0-9a-f]+', '', repr(model)), *numbers), data=_digest_rows(rows), rows=len(rows),
+                settings={k: v for k, v in asdict(cfg).items() if k != 'checkpoint_every'}, loss=repr(getattr(model, 'criterion', None)), model=_digest(re.sub(r' at 0x[0-9a-f]+|\bFSDP(?=[A-Z])', '', repr(model)), *numbers), data=_digest_rows(rows), rows=len(rows),
                 parameters=_digest(*((n, tuple(p.shape), p.dtype, p.requires_grad) for n, p in named)), frozen_weights=_digest(*frozen),
                 probes={name: _digest(*e.uid, _digest_rows(r)) for name, (e, r) in evals.items()}, probe_steps=list(points), meta=dict(meta))
     try: return json.loads(json.dumps(said))
