@@ -178,7 +178,7 @@ def test_the_path_of_the_hub_with_a_local_decoder(tmp_path, monkeypatch):
     every = q4.asked_of
     def short(run):
         e = every(run)
-        return e | dict(test=take(e['test'], [i for i, a in enumerate(e['test'].a) if len(a) + sum(map(len, e['test'].options[i])) < 300]))
+        return e | dict(text=replace(e['text'], a=np.array([t[:2000] for t in e['text'].a], object)), test=take(e['test'], [i for i, a in enumerate(e['test'].a) if len(a) + sum(map(len, e['test'].options[i])) < 300]))
     monkeypatch.setattr(q4, 'asked_of', short)
     run = replace(next(r for r in q4.grid('colab') if r.delta == 'lora' and r.task == 'alpaca'), epochs=1, n_train=16, precision='fp32', lr=1e-3)
     folder = finish(tmp_path, run)
