@@ -123,6 +123,11 @@ def _hushed() -> Iterator[None]:
     hush: Any = _Hush(sys.stdout)
     with redirect_stdout(hush): yield
 
+# %% ../../nbs/study/58_tracking.ipynb #3ef0616e
+def _mark(t: Tracker, key: str) -> Path:
+    "The file that says that a run was sent."
+    return t.out / 'tracked' / re.sub(r'[^\w.-]', '_', t.target) / key
+
 # %% ../../nbs/study/58_tracking.ipynb #b155bb97
 @dataclass
 class Tracker:
@@ -134,12 +139,10 @@ class Tracker:
     sent: list[str] = field(default_factory=list) # by this runner
     watch: _Watch = field(default_factory=dict)   # of runners of other machines that send
 
-    def _mark(self, key: str) -> Path: return self.out / 'tracked' / re.sub(r'[^\w.-]', '_', self.target) / key
-
     def once(self, key: str, name: str, config: Callable[[], Mapping], rows: Callable[[], Rows]) -> bool: # False: another runner is at it
         "Send one run, unless it was sent; the first failure is said, and then no more is sent."
         if self.failed: return True
-        mark = self._mark(key)
+        mark = _mark(self, key)
         try:
             mark.parent.mkdir(parents=True, exist_ok=True)
             if mark.exists(): return True
@@ -158,10 +161,10 @@ class Tracker:
 
     def cell(self, folder: Path) -> bool: # as of `once`
         "A finished cell; a damaged one is left until it was done again."
-        if not self._mark(folder.name).exists():
-            try: read_cell(folder, deep=True)
-            except (ValueError, FileNotFoundError): return False
-        return self.once(folder.name, folder.name, lambda: asdict(read_cell(folder)[0]), lambda: numbers_of(folder))
+        if _mark(self, folder.name).exists(): return True
+        try: run, _ = read_cell(folder, deep=True)
+        except (ValueError, FileNotFoundError): return False
+        return self.once(folder.name, folder.name, lambda: asdict(run), lambda: numbers_of(folder))
 
     def verdicts(self, name: str, table: pd.DataFrame) -> None:
         "The verdicts of a question, again only when they have changed."
