@@ -236,7 +236,7 @@ def _abstention(models: Sequence[Model], t: pd.DataFrame) -> str:
     data = [dict(name=name, t=s.said, a=s.answered.tolist(), r=s.right.tolist(), lo=np.round(s.lo, 5).tolist(), hi=np.round(s.hi, 5).tolist()) for name, s in sweeps]
     keys = ' '.join(f'<span><svg class="key" viewBox="0 0 30 10" aria-hidden="true"><path class="curve c{j % 6}" d="M0 5H30"/></svg>{escape(name)}</span>' for j, (name, _) in enumerate(sweeps))
     said = f'{keys}. Band: 95% interval of the risk at each threshold. Dashed grey: a confidence that says nothing.'
-    shares = _table(['Answered', *[escape(n) for n, _ in sweeps]], [[f'{c:.0%}', *[_at(s, c) for _, s in sweeps]] for c in (1, .9, .8, .7, .6, .5, .3, .1)], 'Share right among the surest answers, and the least confidence among them')
+    shares = _table(['Answered', *[escape(n) for n, _ in sweeps]], [[f'{c:.0%}', *[_at(s, c) for _, s in sweeps]] for c in (1, .9, .8, .7, .6, .5, .3, .1)], 'Share right among the surest answers, and a threshold that answers them')
     return (f'<div class="two wide"><div>{risk_figure(sweeps)}<p class="note">{said}</p></div><div>{_explorer([n for n, _ in sweeps])}{shares}</div></div>'
             f'<script type="application/json" id="thresholds">{_json(data)}</script>{_promises(models, t)}')
 

@@ -566,7 +566,7 @@ def measure_all(
             step(m)
             if progress: progress(done := done + 1, total)
     lines, warnings = comparison(models) if len(models) > 1 else ([], [])
-    for m in models: m.made.update(dict(compared=True) if any(r['model'] == m.name for r in lines) else {})
+    for m in (m for m in models if any(r['model'] == m.name for r in lines)): m.made['compared'] = True
     if progress: progress(total, total)
     table = pd.DataFrame([r for m in models for r in m.lines] + lines, columns=list(COLUMNS))
     numbers = [c for c in COLUMNS if c in ('estimate', 'lo', 'hi', 'null', 'null_lo', 'null_hi', 'p', 'p_holm')]
